@@ -1,0 +1,349 @@
+package userapi
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+)
+
+// Auth answers who somebody is: it issues credentials, checks them and ends them.
+type Auth struct{ *core }
+
+// LoginRequest is what somebody logs in with.
+type LoginRequest struct {
+	Identifier string // with an @ an e-mail address, with a leading + a verified phone number, else a username
+	Password   Secret
+}
+
+// Login checks a password and opens a session.
+//
+// Unknown, inactive, without a password, wrong password: all are ErrBadCredentials after the work of one hash, so
+// neither the answer nor its time tells which (OWASP ASVS 6.3.8). A login that failed counts against the account,
+// existing or not, and the actor's address: ErrRateLimited. A password that can be none (empty, above 1,024 bytes, not
+// UTF-8, with a NUL) is ErrInvalid before anything is looked up. ErrUnavailable when the store or the hash workers
+// cannot answer in time.
+func (a *Auth) Login(ctx context.Context, actor Actor, r LoginRequest) (User, Tokens, error) {
+	if err := actor.some(); err != nil {
+		return User{}, Tokens{}, err
+	}
+	if a.bound != nil {
+		return User{}, Tokens{}, ErrInTx
+	}
+	if err := wellFormedPassword(r.Password); err != nil {
+		return User{}, Tokens{}, err
+	}
+	var attempt taken
+	var checked string // the hash the password was checked against
+	for try := range maxTries {
+		acc, subject, err := a.loginAccount(ctx, r.Identifier)
+		if err != nil {
+			return User{}, Tokens{}, err
+		}
+		if try == 0 {
+			if attempt, err = a.take(ctx, LimitLogin, actor, subject); err != nil {
+				return User{}, Tokens{}, a.limited(ctx, actor, acc.User, err)
+			}
+		}
+		if try == 0 || acc.PasswordHash != checked {
+			ok, upgraded, err := a.hashes.check(ctx, acc.PasswordHash, r.Password)
+			if err != nil {
+				return User{}, Tokens{}, err
+			}
+			if !ok || !acc.Active {
+				return User{}, Tokens{}, a.refused(ctx, actor, acc, EventLoginFailed, ErrBadCredentials)
+			}
+			checked = acc.PasswordHash
+			if upgraded != "" {
+				a.upgrade(ctx, actor, acc, upgraded)
+			}
+		}
+		tokens, err := a.openSession(ctx, actor, acc, []string{"pwd"}, EventLogin)
+		if errors.Is(err, ErrChanged) {
+			continue // what the password was checked against is no longer true: look again
+		}
+		if err != nil {
+			return User{}, Tokens{}, err
+		}
+		attempt.succeeded(ctx)
+		acc.LastLogin = a.nowMillis()
+		return acc.User, tokens, nil
+	}
+	return User{}, Tokens{}, ErrUnavailable
+}
+
+// loginAccount finds the account of an identifier and the one text its attempts are counted under: whatever the
+// spelling, and whichever of the account's identifiers. An unknown identifier gives a zero Account.
+func (a *Auth) loginAccount(ctx context.Context, identifier string) (Account, string, error) {
+	id, ok := parseIdentifier(identifier)
+	if !ok {
+		return Account{}, "?" + foldForSearch(cutText(identifier, 320)), nil
+	}
+	acc, err := a.store.AccountByIdentifier(ctx, Scope{All: true}, id)
+	if errors.Is(err, ErrNotFound) {
+		return Account{}, "?" + id.Value, nil
+	}
+	return acc, "#" + acc.ID, err
+}
+
+// limited records a refusal by a limit.
+func (c *core) limited(ctx context.Context, actor Actor, user User, err error) error {
+	if errors.Is(err, ErrRateLimited) {
+		if e := c.store.AddEvent(ctx, c.event(actor, EventLoginLimited, user, "")); e != nil {
+			c.log.WarnContext(ctx, "could not store an event", slog.String("error", e.Error()))
+		}
+	}
+	return err
+}
+
+// refused records a wrong password. A hash nobody can read is told apart for the host, not for the caller.
+func (c *core) refused(ctx context.Context, actor Actor, acc Account, kind EventKind, refusal error) error {
+	if acc.PasswordHash != "" && !readableHash(acc.PasswordHash) {
+		kind = EventPasswordUnusable
+		c.log.ErrorContext(ctx, "the stored password hash of a user cannot be read", slog.String("user", acc.ID))
+	}
+	if err := c.store.AddEvent(ctx, c.event(actor, kind, acc.User, "")); err != nil {
+		return err
+	}
+	return refusal
+}
+
+// upgrade stores a hash with the present parameters. Of parallel logins one wins, and none fails because of it.
+func (c *core) upgrade(ctx context.Context, actor Actor, acc Account, hash string) {
+	_, err := c.store.UpgradeHash(ctx, HashUpgrade{
+		UserID: acc.ID, Old: acc.PasswordHash, New: hash, Event: c.event(actor, EventPasswordUpgraded, acc.User, ""),
+	})
+	if err != nil {
+		c.log.WarnContext(ctx, "could not upgrade a password hash", slog.String("user", acc.ID), slog.String("error", err.Error()))
+	}
+}
+
+// newSession is a session that begins now.
+func (c *core) newSession(actor Actor, userID string, methods []string) Session {
+	now := c.nowMillis()
+	return Session{
+		ID: newID(), UserID: userID, CreatedAt: now, LastSeenAt: now, AuthTime: now, RotatedAt: now,
+		ExpiresAt: now.Add(c.cfg.SessionLifetime), Methods: methods, Address: actor.address, UserAgent: actor.userAgent, Counter: 1,
+	}
+}
+
+// openSession inserts a session if the account is still what acc says, and issues its first tokens.
+func (c *core) openSession(ctx context.Context, actor Actor, acc Account, methods []string, kind EventKind) (Tokens, error) {
+	s := c.newSession(actor, acc.ID, methods)
+	event := c.event(actor, kind, acc.User, "")
+	event.SessionID = s.ID
+	ended, err := c.store.InsertSession(ctx, SessionInsert{
+		Session: s, IfEpoch: acc.Epoch, Cap: c.cfg.SessionsPerUser, EndedFor: c.revocationLives(), Event: event,
+	})
+	revoked := make([]Revocation, len(ended))
+	for i, id := range ended {
+		revoked[i] = c.revokeSession(id)
+	}
+	if err = c.wrote(err, revoked...); err != nil {
+		return Tokens{}, err
+	}
+	return c.issue(acc, s)
+}
+
+// issue makes the tokens of a session. Epoch and roles are of one snapshot: that of acc.
+func (c *core) issue(acc Account, s Session) (Tokens, error) {
+	now := c.cfg.Now().UTC()
+	// After "revoke everything" within this very second, a token has to be younger than that second.
+	issued := max(now.Unix(), c.feed.allBelow.Load())
+	expires := now.Add(c.cfg.AccessLifetime)
+	if expires.After(s.ExpiresAt) {
+		expires = s.ExpiresAt
+	}
+	claims := &accessClaims{
+		Subject: acc.ID, Session: s.ID, Customer: acc.CustomerID, Roles: acc.roleCodes(), Epoch: acc.Epoch,
+		Methods: s.Methods, AuthTime: s.AuthTime.Unix(), IssuedAt: issued, ExpiresAt: expires.Unix(),
+	}
+	access, err := c.tokens.signAccess(claims)
+	if err != nil {
+		return Tokens{}, err
+	}
+	return Tokens{
+		Access: access, ExpiresAt: time.Unix(claims.ExpiresAt, 0).UTC(),
+		Refresh: c.tokens.signRefresh(s.ID, s.Counter), RefreshExpiresAt: s.ExpiresAt,
+	}, nil
+}
+
+// IssueTokens opens a session for a user who proved who they are in a way the host knows (single sign-on, a second
+// factor). methods say how (RFC 8176). Only System. ErrNotFound; ErrBadCredentials for an inactive user.
+func (a *Auth) IssueTokens(ctx context.Context, actor Actor, userID string, methods ...string) (User, Tokens, error) {
+	if err := actor.known(); err != nil {
+		return User{}, Tokens{}, err
+	}
+	if !actor.isSystem() {
+		return User{}, Tokens{}, ErrForbidden
+	}
+	if a.bound != nil {
+		return User{}, Tokens{}, ErrInTx
+	}
+	if len(methods) == 0 || len(methods) > 8 {
+		return User{}, Tokens{}, ErrInvalid.Field("methods", "one to eight")
+	}
+	for _, m := range methods {
+		if !ValidID(m) {
+			return User{}, Tokens{}, ErrInvalid.Field("methods", "1 to 64 of A-Z a-z 0-9 . _ : -")
+		}
+	}
+	for range maxTries {
+		acc, err := a.account(ctx, actor, userID)
+		if err != nil {
+			return User{}, Tokens{}, err
+		}
+		if !acc.Active {
+			return User{}, Tokens{}, ErrBadCredentials
+		}
+		tokens, err := a.openSession(ctx, actor, acc, methods, EventTokensIssued)
+		if errors.Is(err, ErrChanged) {
+			continue
+		}
+		acc.LastLogin = a.nowMillis()
+		return acc.User, tokens, err
+	}
+	return User{}, Tokens{}, ErrUnavailable
+}
+
+// Authenticate checks an access token: form, signature, claims, expiry (refused from exp on, without leeway), and
+// that its trust has not ended. It reads no database unless the revocations known here are older than
+// Config.Staleness.
+//
+// ErrInvalidToken, ErrTokenExpired, ErrTokenRevoked; ErrUnavailable when the revocations cannot be read: it fails
+// closed.
+func (a *Auth) Authenticate(ctx context.Context, access string) (*Identity, error) {
+	if a.bound != nil {
+		return nil, ErrInTx
+	}
+	now := a.cfg.Now()
+	id, err := a.tokens.verifyAccess(access, now)
+	if err != nil {
+		return nil, err
+	}
+	if now.Unix() >= id.c.ExpiresAt {
+		return nil, ErrTokenExpired
+	}
+	if err := a.feed.fresh(ctx); err != nil {
+		return nil, err
+	}
+	if a.feed.dead(&id.c) {
+		return nil, ErrTokenRevoked
+	}
+	return id, nil
+}
+
+// refreshGrace is how long the last refresh token but one still gives the same successor: the client may have lost
+// the answer (RFC 9700 4.14.2 leaves room for it).
+const refreshGrace = 30 * time.Second
+
+// Refresh exchanges a refresh token for new tokens. Roles and state are read anew. Of any number of parallel calls
+// with one token all get the same successor; a token that is older ends the session, since somebody else may hold it.
+//
+// ErrInvalidToken, ErrTokenExpired (the session was idle too long or has reached its absolute end), ErrTokenRevoked;
+// ErrRateLimited for an address with too many bad tokens; ErrUnavailable, after which the same token may be tried again.
+func (a *Auth) Refresh(ctx context.Context, actor Actor, refresh Secret) (Tokens, error) {
+	if err := actor.some(); err != nil {
+		return Tokens{}, err
+	}
+	if a.bound != nil {
+		return Tokens{}, ErrInTx
+	}
+	id, counter, ok := a.tokens.verifyRefresh(string(refresh))
+	if !ok {
+		return Tokens{}, a.refreshFailed(ctx, actor, ErrInvalidToken)
+	}
+	for range maxTries {
+		tokens, err := a.refresh(ctx, actor, id, counter)
+		if !errors.Is(err, ErrChanged) {
+			return tokens, err
+		}
+	}
+	return Tokens{}, ErrUnavailable
+}
+
+func (a *Auth) refresh(ctx context.Context, actor Actor, id string, counter int64) (Tokens, error) {
+	sa, err := a.store.SessionByID(ctx, id)
+	if errors.Is(err, ErrNotFound) {
+		return Tokens{}, a.refreshFailed(ctx, actor, ErrTokenRevoked)
+	}
+	if err != nil {
+		return Tokens{}, err
+	}
+	s, acc, now := sa.Session, sa.Account, a.nowMillis()
+	switch {
+	case !acc.Active:
+		return Tokens{}, a.refreshFailed(ctx, actor, ErrTokenRevoked)
+	case !now.Before(s.ExpiresAt), now.Sub(s.LastSeenAt) >= a.cfg.SessionIdle:
+		return Tokens{}, a.refreshFailed(ctx, actor, ErrTokenExpired)
+	case counter == s.Counter:
+		err := a.store.RotateSession(ctx, SessionRotation{
+			ID: s.ID, UserID: s.UserID, Counter: counter, IfEpoch: acc.Epoch, At: now, Address: actor.address, UserAgent: actor.userAgent,
+		})
+		if err = a.wrote(err); err != nil {
+			return Tokens{}, err
+		}
+		s.Counter++
+		return a.issue(acc, s)
+	case counter == s.Counter-1 && now.Sub(s.RotatedAt) <= refreshGrace:
+		return a.issue(acc, s)
+	default:
+		err := a.endSession(ctx, actor, acc.User, s.ID, EventRefreshReused)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return Tokens{}, err
+		}
+		a.log.WarnContext(ctx, "a used refresh token came back; its session was ended", slog.String("user", acc.ID), slog.String("session", s.ID))
+		return Tokens{}, a.refreshFailed(ctx, actor, ErrTokenRevoked)
+	}
+}
+
+// refreshFailed counts a refresh token that does not hold.
+func (a *Auth) refreshFailed(ctx context.Context, actor Actor, refusal error) error {
+	if _, err := a.take(ctx, LimitRefresh, actor, ""); err != nil {
+		return err
+	}
+	return refusal
+}
+
+// Logout ends the session of an access token (an expired one too), of a refresh token, or of both when they are of
+// one user; beside an access token another user's refresh token is left alone. It is idempotent: what is no token or
+// has ended already is no error. ErrUnavailable.
+func (a *Auth) Logout(ctx context.Context, actor Actor, access, refresh Secret) error {
+	if err := actor.some(); err != nil {
+		return err
+	}
+	if a.bound != nil {
+		return ErrInTx
+	}
+	owner := ""
+	if id, err := a.tokens.verifyAccess(string(access), a.cfg.Now()); err == nil {
+		owner = id.UserID()
+		target := User{ID: owner, CustomerID: id.CustomerID()}
+		if err := a.endSession(ctx, actor, target, id.SessionID(), EventLogout); err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
+	session, _, ok := a.tokens.verifyRefresh(string(refresh))
+	if !ok {
+		return nil
+	}
+	sa, err := a.store.SessionByID(ctx, session)
+	if err == nil && (owner == "" || owner == sa.Account.ID) {
+		err = a.endSession(ctx, actor, sa.Account.User, session, EventLogout)
+	}
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// endSession ends one session and its access tokens.
+func (c *core) endSession(ctx context.Context, actor Actor, owner User, sessionID string, kind EventKind) error {
+	revoke := c.revokeSession(sessionID)
+	event := c.event(actor, kind, owner, "")
+	event.SessionID = sessionID
+	return c.wrote(c.store.EndSession(ctx, SessionEnd{ID: sessionID, UserID: owner.ID, Revoke: revoke, Event: event}), revoke)
+}
+
+// PublicKeys is the RFC 7517 set of the keys that access tokens are signed with, as JSON; empty with HS256.
+func (a *Auth) PublicKeys() []byte { return a.cfg.Keys.JWKS() }

@@ -1,0 +1,106 @@
+package userapi
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Hooks are the host's callbacks. Every field may be nil.
+//
+// A Before… hook runs after validation and before the write, outside any transaction; its error refuses the
+// operation and reaches the caller (a plain error as a 500 without text, an *Error as it is). A past-tense hook runs
+// after the commit on the caller's goroutine, under a context that outlives the request but ends after 5 s. It gets
+// a copy, runs at most once, and neither its panic nor its slowness beyond the deadline changes the answer. Who may
+// not miss one writes in the same transaction: see API.WithStore.
+type Hooks struct {
+	BeforeUserCreated func(ctx context.Context, u User) error
+	BeforeUserUpdated func(ctx context.Context, before, after User) error
+
+	// UserCreated runs once for each new account, however it came to be.
+	UserCreated func(ctx context.Context, u User)
+	// UserUpdated runs for every change: fields, roles, (de)activation, verified marks, password.
+	UserUpdated func(ctx context.Context, u User)
+	// UserDeleted runs when an account was erased.
+	UserDeleted func(ctx context.Context, u User)
+}
+
+// hookDeadline bounds a past-tense hook that heeds its context.
+const hookDeadline = 5 * time.Second
+
+// Event is one entry of the audit trail. It holds no secret and no personal data but ids and the address.
+type Event struct {
+	ID         string // UUIDv7
+	At         time.Time
+	Kind       EventKind
+	ActorKind  string // "user", "anonymous" or "system"
+	ActorID    string // user id of the actor, if one
+	SessionID  string // session of the actor, if one
+	UserID     string // the user it is about, if one
+	CustomerID string // the customer of that user
+	Address    string
+	UserAgent  string
+	Detail     string // short and free of secrets: what changed, a role code
+}
+
+// EventKind names what happened.
+type EventKind string
+
+const (
+	EventLogin            EventKind = "login"
+	EventLoginFailed      EventKind = "login.failed"
+	EventLoginLimited     EventKind = "login.limited"
+	EventLogout           EventKind = "logout"
+	EventRefreshReused    EventKind = "refresh.reused"
+	EventSessionEnded     EventKind = "session.ended"
+	EventSessionsEnded    EventKind = "sessions.ended"
+	EventEverythingEnded  EventKind = "sessions.revoked_all"
+	EventUserCreated      EventKind = "user.created"
+	EventUserRegistered   EventKind = "user.registered"
+	EventUserUpdated      EventKind = "user.updated"
+	EventUserDeactivated  EventKind = "user.deactivated"
+	EventUserDeleted      EventKind = "user.deleted"
+	EventPasswordChanged  EventKind = "password.changed"
+	EventPasswordUpgraded EventKind = "password.upgraded"
+	EventPasswordRefused  EventKind = "password.refused"
+	EventRoleCreated      EventKind = "role.created"
+	EventRoleRenamed      EventKind = "role.renamed"
+	EventRoleDeleted      EventKind = "role.deleted"
+	EventCustomerCreated  EventKind = "customer.created"
+	EventCustomerUpdated  EventKind = "customer.updated"
+	EventPasswordUnusable EventKind = "password.unusable"
+	EventTokensIssued     EventKind = "tokens.issued"
+)
+
+// after runs a past-tense hook, or queues it on an API bound to a host's transaction.
+func (c *core) after(ctx context.Context, name string, run func(ctx context.Context)) {
+	c.afterCommit(ctx, func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), hookDeadline)
+		defer cancel()
+		defer func() {
+			if p := recover(); p != nil {
+				c.log.ErrorContext(ctx, "a hook panicked", slog.String("hook", name), slog.String("panic", fmt.Sprintf("%T", p)))
+			}
+		}()
+		run(ctx)
+	})
+}
+
+func (c *core) userCreated(ctx context.Context, u User) {
+	if hook := c.hooks.UserCreated; hook != nil {
+		c.after(ctx, "UserCreated", func(ctx context.Context) { hook(ctx, u.clone()) })
+	}
+}
+
+func (c *core) userUpdated(ctx context.Context, u User) {
+	if hook := c.hooks.UserUpdated; hook != nil {
+		c.after(ctx, "UserUpdated", func(ctx context.Context) { hook(ctx, u.clone()) })
+	}
+}
+
+func (c *core) userDeleted(ctx context.Context, u User) {
+	if hook := c.hooks.UserDeleted; hook != nil {
+		c.after(ctx, "UserDeleted", func(ctx context.Context) { hook(ctx, u.clone()) })
+	}
+}

@@ -1,0 +1,216 @@
+package userapi
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Limits says how many attempts pass, by the name of what is attempted. A name that is not there is unlimited.
+type Limits map[string][]Limit
+
+// Limit is one budget: at most Max attempts in a Window per account or per address. The window begins with the
+// first attempt.
+type Limit struct {
+	Max    int // 1 to 1,000,000
+	Window time.Duration
+	Per    LimitPer
+}
+
+// LimitPer says whose budget it is.
+type LimitPer string
+
+const (
+	PerAccount LimitPer = "account" // whether or not the account exists
+	PerAddress LimitPer = "address" // the network address; IPv6 by its /64
+)
+
+// What is attempted.
+const (
+	LimitLogin    = "login"    // counts logins that failed
+	LimitPassword = "password" // counts own passwords given wrongly
+	LimitRefresh  = "refresh"  // counts refresh tokens that did not hold
+	LimitRegister = "register" // counts registrations
+)
+
+// DefaultLimits is login=5/10m/account,20/m/address;password=5/10m/account.
+func DefaultLimits() Limits {
+	return Limits{
+		LimitLogin:    {{5, 10 * time.Minute, PerAccount}, {20, time.Minute, PerAddress}},
+		LimitPassword: {{5, 10 * time.Minute, PerAccount}},
+	}
+}
+
+var limitNames = []string{LimitLogin, LimitPassword, LimitRefresh, LimitRegister}
+
+// ParseLimits reads limits such as "login=5/10m/account,20/m/address;register=100/h/address" and puts them in place
+// of those of the same name in base. "off" gives no limit at all. A window is a number and s, m, h or d; without a
+// number it is one.
+func ParseLimits(text string, base Limits) (Limits, error) {
+	if strings.TrimSpace(text) == "off" {
+		return Limits{}, nil
+	}
+	out := make(Limits, len(base))
+	for name, limits := range base {
+		out[name] = limits
+	}
+	for _, entry := range strings.Split(text, ";") {
+		if strings.TrimSpace(entry) == "" {
+			continue
+		}
+		name, list, ok := strings.Cut(strings.TrimSpace(entry), "=")
+		if !ok {
+			return nil, fmt.Errorf("limits: %q has no =", entry)
+		}
+		out[name] = nil
+		for _, one := range strings.Split(list, ",") {
+			limit, err := parseLimit(strings.TrimSpace(one))
+			if err != nil {
+				return nil, err
+			}
+			out[name] = append(out[name], limit)
+		}
+	}
+	return out, out.check()
+}
+
+func parseLimit(text string) (Limit, error) {
+	part := strings.Split(text, "/")
+	if len(part) != 3 {
+		return Limit{}, fmt.Errorf("limits: %q is not COUNT/WINDOW/account or COUNT/WINDOW/address", text)
+	}
+	count, err := strconv.Atoi(part[0])
+	if err != nil {
+		return Limit{}, fmt.Errorf("limits: %q is no count", part[0])
+	}
+	unit := map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": time.Hour, "d": 24 * time.Hour}
+	number, n := part[1], 1
+	if number == "" {
+		return Limit{}, fmt.Errorf("limits: %q has no window", text)
+	}
+	size, ok := unit[number[len(number)-1:]]
+	if digits := number[:len(number)-1]; digits != "" && ok {
+		if n, err = strconv.Atoi(digits); err != nil || n > 1000 {
+			ok = false
+		}
+	}
+	if !ok || n < 1 {
+		return Limit{}, fmt.Errorf("limits: %q is no window such as 10m", part[1])
+	}
+	return Limit{Max: count, Window: time.Duration(n) * size, Per: LimitPer(part[2])}, nil
+}
+
+func (l Limits) check() error {
+	for name, limits := range l {
+		known := false
+		for _, n := range limitNames {
+			known = known || n == name
+		}
+		if !known {
+			return fmt.Errorf("limits: there is no limit named %q", name)
+		}
+		for _, limit := range limits {
+			if limit.Max < 1 || limit.Max > 1_000_000 || limit.Window <= 0 || (limit.Per != PerAccount && limit.Per != PerAddress) {
+				return fmt.Errorf("limits: %s=%d/%s/%s is none", name, limit.Max, limit.Window, limit.Per)
+			}
+		}
+	}
+	return nil
+}
+
+// taken is what one attempt took, to be given back when it turns out well.
+type taken struct {
+	core    *core
+	account []string
+	address []string
+}
+
+// take counts an attempt. account is the same text for every spelling and identifier of one account. When a budget is
+// used up it answers ErrRateLimited with the time to wait, and nothing is counted. When the store cannot be asked the
+// attempt fails: a limiter that is down must not be a way around it.
+func (c *core) take(ctx context.Context, name string, actor Actor, account string) (taken, error) {
+	t := taken{core: c}
+	if c.bound != nil {
+		return t, ErrInTx
+	}
+	var takes []LimitTake
+	for _, limit := range c.cfg.Limits[name] {
+		key, ok := "", false
+		switch limit.Per {
+		case PerAccount:
+			if key, ok = c.limitKey(name, limit, account), account != ""; ok {
+				t.account = append(t.account, key)
+			}
+		case PerAddress:
+			// Without an address (a host that gave none) there is nothing to count by.
+			if address := addressBlock(actor.address); address != "" {
+				key, ok = c.limitKey(name, limit, address), true
+				t.address = append(t.address, key)
+			}
+		}
+		if ok {
+			takes = append(takes, LimitTake{Key: key, Max: limit.Max, Window: limit.Window})
+		}
+	}
+	if len(takes) == 0 {
+		return t, nil
+	}
+	wait, err := c.store.TakeLimits(ctx, c.nowMillis(), takes)
+	if err != nil {
+		return t, err
+	}
+	if wait > 0 {
+		return t, ErrRateLimited.After(wait)
+	}
+	return t, nil
+}
+
+// succeeded gives the attempt back: the account's counter starts anew, the address's loses only this attempt (or an
+// attacker could clear it with an account of their own). It is best effort: a success stays one.
+func (t taken) succeeded(ctx context.Context) {
+	var returns []LimitReturn
+	for _, key := range t.account {
+		returns = append(returns, LimitReturn{Key: key, Clear: true})
+	}
+	for _, key := range t.address {
+		returns = append(returns, LimitReturn{Key: key})
+	}
+	if len(returns) == 0 {
+		return
+	}
+	if err := t.core.store.ReturnLimits(ctx, returns); err != nil {
+		t.core.log.WarnContext(ctx, "could not give an attempt back", slog.String("error", err.Error()))
+	}
+}
+
+// limitKey is bounded and holds no personal data: a keyed hash of what is counted.
+func (c *core) limitKey(name string, limit Limit, subject string) string {
+	mac := hmac.New(sha256.New, c.tokens.limitKey)
+	fmt.Fprintf(mac, "%s\x00%s\x00%s", name, limit.Per, subject)
+	return name + ":" + limit.Window.String() + ":" + base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:18])
+}
+
+// addressBlock is whom an address stands for: an IPv4 address (however it is written), or the /64 of an IPv6 address,
+// which one customer of a provider has for themselves.
+func addressBlock(address string) string {
+	ip, err := netip.ParseAddr(address)
+	if err != nil {
+		return address
+	}
+	ip = ip.Unmap().WithZone("")
+	if ip.Is4() {
+		return ip.String()
+	}
+	prefix, err := ip.Prefix(64)
+	if err != nil {
+		return address
+	}
+	return prefix.String()
+}

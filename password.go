@@ -1,0 +1,340 @@
+package userapi
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	_ "embed"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/crypto/argon2"
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/text/unicode/norm"
+)
+
+// PasswordPolicy says what a password has to be and how it is kept.
+type PasswordPolicy struct {
+	MinLength    int  // code points; default 8
+	ThreeClasses bool // three of lower case, upper case, digit, other
+
+	// Check may refuse a password for a reason of the host's, such as a breach service; a plain error refuses it as
+	// ErrWeakPassword. It runs after the rules here.
+	Check func(ctx context.Context, password Secret) error
+
+	// Argon2id is what new hashes are made with, and what old ones are upgraded to at login. Default 19 MiB, 2 passes,
+	// 1 lane (OWASP Password Storage Cheat Sheet).
+	Argon2id Argon2id
+	// Workers is how many hashes are computed at once. Default GOMAXPROCS − 1, at least 1: one core stays free for
+	// everything else.
+	Workers int
+	// QueueTimeout is how long a hash waits for a worker. Default 10 s; then ErrUnavailable.
+	QueueTimeout time.Duration
+}
+
+// Argon2id are the parameters of RFC 9106.
+type Argon2id struct {
+	MemoryKiB uint32 // 8 × Threads to 1 GiB
+	Passes    uint32 // 1 to 64
+	Threads   uint8  // 1 to 16
+}
+
+func (p *PasswordPolicy) complete(cores int) {
+	if p.MinLength == 0 {
+		p.MinLength = 8
+	}
+	if p.Argon2id == (Argon2id{}) {
+		p.Argon2id = Argon2id{MemoryKiB: 19 * 1024, Passes: 2, Threads: 1}
+	}
+	if p.Workers == 0 {
+		p.Workers = max(1, cores-1)
+	}
+	if p.QueueTimeout == 0 {
+		p.QueueTimeout = 10 * time.Second
+	}
+}
+
+// maxPassword bounds a password in bytes, on every path and before anything else happens (OWASP ASVS 6.2.9, 15.2.2).
+const maxPassword = 1024
+
+// wellFormedPassword refuses what can be no password. Nothing is ever trimmed or cut.
+func wellFormedPassword(p Secret) error {
+	switch {
+	case p == "":
+		return ErrInvalid.Field("password", "required")
+	case len(p) > maxPassword:
+		return ErrInvalid.Field("password", "at most 1,024 bytes")
+	case !utf8.ValidString(string(p)), strings.ContainsRune(string(p), 0):
+		return ErrInvalid.Field("password", "valid UTF-8 without NUL")
+	}
+	return nil
+}
+
+//go:embed common_passwords.txt
+var commonPasswordList string
+
+var commonPasswords = sync.OnceValue(func() map[string]struct{} {
+	set := make(map[string]struct{}, 10_000)
+	for line := range strings.Lines(commonPasswordList) {
+		set[strings.TrimSuffix(line, "\n")] = struct{}{}
+	}
+	return set
+})
+
+// checkPolicy refuses weak passwords. The whole password is compared, not parts of it (OWASP ASVS 6.2.12).
+func (p *PasswordPolicy) checkPolicy(ctx context.Context, password Secret, acc Account) error {
+	if err := wellFormedPassword(password); err != nil {
+		return err
+	}
+	text := norm.NFC.String(string(password))
+	folded := foldForSearch(text)
+	var why []string
+	if utf8.RuneCountInString(text) < p.MinLength {
+		why = append(why, fmt.Sprintf("at least %d characters", p.MinLength))
+	}
+	if strings.TrimSpace(text) == "" {
+		why = append(why, "not only blanks")
+	}
+	if _, common := commonPasswords()[folded]; common {
+		why = append(why, "one of the most common passwords")
+	}
+	local, _, _ := strings.Cut(acc.EmailKey, "@")
+	for _, own := range []string{acc.EmailKey, local, acc.UsernameKey, acc.Phone, acc.Name, acc.FirstName, acc.LastName, acc.NameKey} {
+		if own != "" && foldForSearch(own) == folded {
+			why = append(why, "not the own name or address")
+			break
+		}
+	}
+	if p.ThreeClasses && classes(text) < 3 {
+		why = append(why, "three of lower case, upper case, digit and other characters")
+	}
+	if why != nil {
+		return ErrWeakPassword.Field("password", why...)
+	}
+	if p.Check != nil {
+		if err := p.Check(ctx, password); err != nil {
+			var known *Error
+			if errors.As(err, &known) {
+				return err
+			}
+			return ErrWeakPassword.Wrap(err).Field("password", "refused by a further check")
+		}
+	}
+	return nil
+}
+
+func classes(s string) int {
+	var lower, upper, digit, other int
+	for _, r := range s {
+		switch {
+		case unicode.IsLower(r):
+			lower = 1
+		case unicode.IsUpper(r):
+			upper = 1
+		case unicode.IsDigit(r):
+			digit = 1
+		default:
+			other = 1
+		}
+	}
+	return lower + upper + digit + other
+}
+
+// hashNew checks a new password and hashes it.
+func (c *core) hashNew(ctx context.Context, password Secret, acc Account) (string, error) {
+	if err := c.cfg.Password.checkPolicy(ctx, password, acc); err != nil {
+		return "", err
+	}
+	return c.hashes.hash(ctx, password)
+}
+
+// hashPool bounds how much is hashed at once, by memory: a hash larger than the present parameters takes more of it,
+// at most all, and then runs alone.
+type hashPool struct {
+	live    Argon2id
+	size    int64 // KiB
+	room    *semaphore.Weighted
+	timeout time.Duration
+
+	live1 func() // called once for each hash of the live parameters; for tests
+}
+
+func newHashPool(p PasswordPolicy) (*hashPool, error) {
+	if !p.Argon2id.sane() {
+		return nil, errors.New("Config.Password.Argon2id is out of bounds")
+	}
+	if p.Workers < 1 || p.QueueTimeout <= 0 || p.MinLength < 1 {
+		return nil, errors.New("Config.Password: Workers, QueueTimeout and MinLength have to be positive")
+	}
+	size := int64(p.Workers) * int64(p.Argon2id.MemoryKiB)
+	return &hashPool{live: p.Argon2id, size: size, room: semaphore.NewWeighted(size), timeout: p.QueueTimeout, live1: func() {}}, nil
+}
+
+// sane bounds parameters: those of a stored hash come from a database, maybe from an import (CVE-like m=4 GiB).
+func (a Argon2id) sane() bool {
+	return a.Threads >= 1 && a.Threads <= 16 && a.Passes >= 1 && a.Passes <= 64 &&
+		a.MemoryKiB >= 8*uint32(a.Threads) && a.MemoryKiB <= 1<<20
+}
+
+// run computes a hash when there is room for it.
+func (p *hashPool) run(ctx context.Context, params Argon2id, password Secret, salt []byte, size uint32) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	weight := min(int64(params.MemoryKiB), p.size)
+	if err := p.room.Acquire(ctx, weight); err != nil {
+		return nil, ErrUnavailable.Wrap(err)
+	}
+	defer p.room.Release(weight)
+	if params == p.live {
+		p.live1()
+	}
+	// NFC is the one transformation: the same password typed on two systems is the same bytes (RFC 8265).
+	normal := norm.NFC.String(string(password))
+	return argon2.IDKey([]byte(normal), salt, params.Passes, params.MemoryKiB, params.Threads, size), nil
+}
+
+const (
+	saltBytes = 16
+	hashBytes = 32
+)
+
+// hash makes a hash with the live parameters, in PHC form.
+func (p *hashPool) hash(ctx context.Context, password Secret) (string, error) {
+	salt := make([]byte, saltBytes)
+	_, _ = rand.Read(salt) // never fails
+	sum, err := p.run(ctx, p.live, password, salt, hashBytes)
+	if err != nil {
+		return "", err
+	}
+	return phc{p.live, salt, sum}.String(), nil
+}
+
+// check compares a password with a stored hash. Whatever is stored (nothing, something unreadable, an old hash, the
+// right one), it costs one hash with the live parameters; an old hash costs its own verification besides. When the
+// password is right and the parameters are old, upgraded is the hash to store.
+func (p *hashPool) check(ctx context.Context, stored string, password Secret) (ok bool, upgraded string, err error) {
+	h, readable := parsePHC(stored)
+	if readable {
+		sum, err := p.run(ctx, h.params, password, h.salt, uint32(len(h.sum)))
+		if err != nil {
+			return false, "", err
+		}
+		ok = subtle.ConstantTimeCompare(sum, h.sum) == 1
+		if h.params == p.live {
+			return ok, "", nil
+		}
+	}
+	upgraded, err = p.hash(ctx, password)
+	if err != nil || !ok {
+		return false, "", err
+	}
+	return true, upgraded, nil
+}
+
+// phc is a stored argon2id hash: $argon2id$v=19$m=19456,t=2,p=1$salt$hash.
+type phc struct {
+	params    Argon2id
+	salt, sum []byte
+}
+
+func (h phc) String() string {
+	b64 := base64.RawStdEncoding.EncodeToString
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, h.params.MemoryKiB, h.params.Passes, h.params.Threads, b64(h.salt), b64(h.sum))
+}
+
+// maxPHC bounds a stored hash in bytes.
+const maxPHC = 512
+
+// parsePHC reads a stored hash; anything odd, and parameters beyond bounds, make it unreadable.
+func parsePHC(text string) (phc, bool) {
+	part := strings.Split(text, "$")
+	if len(text) > maxPHC || len(part) != 6 || part[0] != "" || part[1] != "argon2id" || part[2] != "v="+strconv.Itoa(argon2.Version) {
+		return phc{}, false
+	}
+	var h phc
+	param := strings.Split(part[3], ",")
+	if len(param) != 3 {
+		return phc{}, false
+	}
+	var value [3]uint64
+	for i, name := range []string{"m=", "t=", "p="} {
+		digits, ok := strings.CutPrefix(param[i], name)
+		n, err := strconv.ParseUint(digits, 10, 32)
+		if !ok || err != nil || strconv.FormatUint(n, 10) != digits {
+			return phc{}, false
+		}
+		value[i] = n
+	}
+	if value[2] > 255 {
+		return phc{}, false
+	}
+	h.params = Argon2id{MemoryKiB: uint32(value[0]), Passes: uint32(value[1]), Threads: uint8(value[2])}
+	strict := base64.RawStdEncoding.Strict()
+	var err1, err2 error
+	h.salt, err1 = strict.DecodeString(part[4])
+	h.sum, err2 = strict.DecodeString(part[5])
+	ok := err1 == nil && err2 == nil && h.params.sane() && len(h.salt) >= 8 && len(h.salt) <= 64 && len(h.sum) >= 16 && len(h.sum) <= 64
+	return h, ok
+}
+
+func readableHash(stored string) bool {
+	_, ok := parsePHC(stored)
+	return ok
+}
+
+// Passwords changes passwords. Whenever the actor changes their own, whatever the way, the current password or a
+// login within the last 5 minutes proves that it is them.
+type Passwords struct{ *core }
+
+// Change changes the actor's own password, by the current one. Every other session ends; the returned tokens replace
+// the actor's. ErrWrongPassword, ErrRateLimited after too many of those, ErrWeakPassword, ErrInvalid.
+func (p *Passwords) Change(ctx context.Context, actor Actor, current, password Secret) (Tokens, error) {
+	if err := actor.known(); err != nil {
+		return Tokens{}, err
+	}
+	if !actor.isUser() {
+		return Tokens{}, ErrForbidden
+	}
+	if err := wellFormedPassword(current); err != nil {
+		return Tokens{}, ErrInvalid.Field("old_password", "required, at most 1,024 bytes")
+	}
+	_, tokens, err := p.change(ctx, actor, actor.UserID(), UserChange{Password: &password, CurrentPassword: current})
+	return tokens, err
+}
+
+// Set sets a user's password: one's own (see Passwords), or another's as an admin, as a service or as System, which
+// ends all of their sessions. Errors as Users.Change.
+func (p *Passwords) Set(ctx context.Context, actor Actor, userID string, password, current Secret) (User, Tokens, error) {
+	return p.change(ctx, actor, userID, UserChange{Password: &password, CurrentPassword: current})
+}
+
+// SetByIdentifier is Set for whoever logs in with this identifier. Only admins and System reach others; to everybody
+// else a foreign identifier is ErrForbidden, whether or not it exists.
+func (p *Passwords) SetByIdentifier(ctx context.Context, actor Actor, identifier string, password, current Secret) (User, Tokens, error) {
+	if err := actor.known(); err != nil {
+		return User{}, Tokens{}, err
+	}
+	missing := ErrNotFound
+	if actor.managing() != nil {
+		missing = ErrForbidden
+	}
+	id, ok := parseIdentifier(identifier)
+	if !ok {
+		return User{}, Tokens{}, missing
+	}
+	acc, err := p.store.AccountByIdentifier(ctx, actor.scope(), id)
+	if errors.Is(err, ErrNotFound) || err == nil && missing == ErrForbidden && !actor.is(acc.ID) {
+		return User{}, Tokens{}, missing
+	}
+	if err != nil {
+		return User{}, Tokens{}, err
+	}
+	return p.Set(ctx, actor, acc.ID, password, current)
+}

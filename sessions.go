@@ -1,0 +1,106 @@
+package userapi
+
+import (
+	"context"
+	"time"
+)
+
+// Session is one login on one device.
+type Session struct {
+	ID         string
+	UserID     string
+	CreatedAt  time.Time
+	LastSeenAt time.Time // the last refresh
+	ExpiresAt  time.Time // the absolute end
+	AuthTime   time.Time // when the user proved who they are; survives a refresh
+	Methods    []string  // how (RFC 8176: "pwd"); at least one, at most 8, none with a comma
+	Address    string    // of the last login or refresh
+	UserAgent  string    // likewise, at most 255 bytes
+
+	Counter   int64     // the refresh counter
+	RotatedAt time.Time // when it last went up; CreatedAt at first
+}
+
+// Sessions lists and ends sessions.
+type Sessions struct{ *core }
+
+// List reads the sessions of a user, newest first. Oneself, admins, System. ErrForbidden, ErrNotFound.
+func (s *Sessions) List(ctx context.Context, actor Actor, userID string) ([]Session, error) {
+	acc, err := s.owner(ctx, actor, userID)
+	if err != nil {
+		return nil, err
+	}
+	all, err := s.store.ListSessions(ctx, actor.scope(), acc.ID)
+	now := s.nowMillis()
+	live := all[:0:0]
+	for _, one := range all {
+		if now.Before(one.ExpiresAt) && now.Sub(one.LastSeenAt) < s.cfg.SessionIdle {
+			live = append(live, one)
+		}
+	}
+	return live, err
+}
+
+// owner reads the user whose sessions these are; a service has no business with them.
+func (s *Sessions) owner(ctx context.Context, actor Actor, userID string) (Account, error) {
+	if err := actor.known(); err != nil {
+		return Account{}, err
+	}
+	if !actor.isSystem() && !actor.isAdmin() && !actor.is(userID) {
+		return Account{}, ErrForbidden
+	}
+	return s.account(ctx, actor, userID)
+}
+
+// End ends one session of a user. Oneself; admins who rank above the user; System. ErrForbidden, ErrNotFound.
+func (s *Sessions) End(ctx context.Context, actor Actor, userID, sessionID string) error {
+	acc, err := s.owner(ctx, actor, userID)
+	if err != nil {
+		return err
+	}
+	if err := s.mayTouch(actor, acc.User); err != nil {
+		return err
+	}
+	if !ValidID(sessionID) {
+		return ErrNotFound
+	}
+	return s.endSession(ctx, actor, acc.User, sessionID, EventSessionEnded)
+}
+
+// EndAll ends every session and every token of a user, the actor's own included. Oneself; admins who rank above the
+// user; System. ErrForbidden, ErrNotFound.
+func (s *Sessions) EndAll(ctx context.Context, actor Actor, userID string) error {
+	for range maxTries {
+		acc, err := s.owner(ctx, actor, userID)
+		if err != nil {
+			return err
+		}
+		if err := s.mayTouch(actor, acc.User); err != nil {
+			return err
+		}
+		acc.Epoch++
+		revoke := s.revokeUser(acc.ID, acc.Epoch)
+		err = s.store.ChangeUser(ctx, UserUpdate{
+			Scope: actor.scope(), Account: acc, IfVersion: acc.Version, CustomerBefore: acc.CustomerID,
+			EndSessions: true, Revoke: revoke, Event: s.event(actor, EventSessionsEnded, acc.User, ""),
+		})
+		if !s.again(err) {
+			return s.wrote(err, revoke...)
+		}
+	}
+	return ErrUnavailable
+}
+
+// RevokeAll ends everything that was issued before this moment, for everybody: after the database was restored from
+// a backup, or when a secret leaked. Only System. Access tokens issued within the same second end too.
+func (s *Sessions) RevokeAll(ctx context.Context, actor Actor) error {
+	if err := actor.known(); err != nil {
+		return err
+	}
+	if !actor.isSystem() {
+		return ErrForbidden
+	}
+	revoke := Revocation{Kind: RevokeAll, Below: s.cfg.Now().Unix() + 1, Lives: s.revocationLives()}
+	err := s.store.EndEverything(ctx, EverythingEnd{Revoke: revoke, Event: s.event(actor, EventEverythingEnded, User{}, "")})
+	return s.wrote(err, revoke)
+}

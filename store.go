@@ -1,0 +1,326 @@
+package userapi
+
+import (
+	"context"
+	"time"
+)
+
+// Store keeps what the nouns decide. A store decides nothing itself: each method is one statement or one
+// transaction, applied whole or not at all. store/storetest holds every implementation to the contract below.
+//
+// For every method: the context's end is honoured; texts and identifiers come back byte for byte; times come back
+// in UTC, truncated to milliseconds; nothing returned shares memory with the store or the caller. Errors are the
+// values of errors.go where a method names them, ErrUnavailable with the cause where the database cannot be
+// asked, and anything else for defects. "Not found" is never inferred from the number of rows an UPDATE reports,
+// unless the statement always changes the row: MariaDB counts changed rows.
+//
+// A write that carries an Event stores it in the same transaction. A write that carries Revocations stores them in
+// the same transaction, with the database's clock in written_at. A store repeats a whole write on deadlock or
+// write conflict, boundedly; after a lost connection it looks the Event up by its id before it repeats anything.
+// A write is over, one way or the other, within WriteDeadline.
+type Store interface {
+	UserStore
+	PasswordStore
+	SessionStore
+	RoleStore
+	CustomerStore
+	RevocationStore
+	LimitStore
+	EventStore
+	MaintenanceStore
+}
+
+// WriteDeadline bounds every transaction of a store. The revocation feed relies on it: a row appears at most this
+// long after its written_at.
+const WriteDeadline = 10 * time.Second
+
+// TxStore is a Store inside a transaction of the host. It never retries, never commits and never rolls back.
+type TxStore interface {
+	Store
+	// Base is the Store that made it.
+	Base() Store
+}
+
+// Scope is the tenant condition that stands in every statement about users: the rows of one customer, or all.
+// The zero Scope holds no row at all.
+type Scope struct {
+	Customer string
+	All      bool
+}
+
+// Holds reports whether rows of the customer are in scope.
+func (s Scope) Holds(customer string) bool {
+	return s.All || (s.Customer != "" && s.Customer == customer)
+}
+
+// Account is a user as stored: what everybody may see, the canonical forms that are unique, and what proves it.
+type Account struct {
+	User
+	EmailKey     string // canonical e-mail, globally unique; "" = none
+	UsernameKey  string // canonical username, globally unique; "" = none
+	NameKey      string // case-folded name for search and order
+	PasswordHash string // "" = no password
+	Epoch        int64  // tokens of an earlier epoch are dead
+	Version      int64  // grows with every change of the row or its roles, but not with LastLogin
+}
+
+// IdentifierKind tells the name spaces of Identifier apart.
+type IdentifierKind uint8
+
+const (
+	EmailIdentifier    IdentifierKind = iota + 1 // canonical e-mail
+	UsernameIdentifier                           // canonical username
+	PhoneIdentifier                              // E.164; finds only the account that proved it
+)
+
+// Identifier is what somebody logs in with, in canonical form.
+type Identifier struct {
+	Kind  IdentifierKind
+	Value string
+}
+
+// UserStore keeps accounts.
+type UserStore interface {
+	// AccountByID reads the account with its roles (ordered by code), in one snapshot. ErrNotFound outside the scope.
+	AccountByID(ctx context.Context, scope Scope, id string) (Account, error)
+	// AccountByIdentifier is the same by e-mail, username or verified phone. ErrNotFound outside the scope.
+	AccountByIdentifier(ctx context.Context, scope Scope, id Identifier) (Account, error)
+	// ListUsers reads at most f.Limit users, without their roles.
+	ListUsers(ctx context.Context, f UserFilter) ([]User, error)
+	// InsertUser adds an account. It first changes the customer's row (ErrInvalid with field "customer" when there
+	// is none), then, for an active account, counts: ErrQuota. ErrIDTaken, ErrEmailTaken, ErrUsernameTaken,
+	// ErrPhoneTaken (a verified one). ErrInvalid with field "roles" when a role is gone.
+	InsertUser(ctx context.Context, w UserInsert) error
+	// ChangeUser replaces the account's row, but LastLogin and CreatedAt. ErrNotFound outside the scope, ErrChanged
+	// when the row is no longer at w.IfVersion, else as InsertUser; ErrLastAdmin with w.KeepAdmin.
+	ChangeUser(ctx context.Context, w UserUpdate) error
+	// DeleteUser erases the account with all that hangs on it, but events. ErrNotFound, ErrChanged, ErrLastAdmin.
+	DeleteUser(ctx context.Context, w UserDelete) error
+}
+
+// UserFilter selects users. The tenant condition is always AND. Texts are compared literally: stores escape them.
+type UserFilter struct {
+	Scope     Scope
+	EmailPart string // substring of EmailKey; "" = any
+	NamePart  string // substring of NameKey; "" = any
+	MatchAll  bool   // both parts must match, not one of them
+	Prefix    string // NameKey or UsernameKey starts with it; orders by (NameKey, id) instead of id
+	Active    *bool
+	AfterID   string // keyset: rows behind this one, in order
+	AfterName string // with Prefix: the NameKey of that row
+	Offset    int
+	Limit     int
+}
+
+// UserInsert is a new account (Version 1) with its roles, and the first session where registration logs in.
+type UserInsert struct {
+	Account Account
+	Session *Session
+	Event   Event
+}
+
+// UserUpdate is a changed account. Everything in it happens or nothing does. Account.Version is ignored: the
+// stored one becomes IfVersion + 1.
+type UserUpdate struct {
+	Scope          Scope
+	Account        Account
+	IfVersion      int64
+	SetRoles       bool   // replace the roles by Account.Roles
+	CustomerBefore string // the customer the account was read in
+	KeepAdmin      bool   // change CustomerBefore's row, then ErrLastAdmin unless another active admin is in it
+	TakesPlace     bool   // change Account.Customer's row, then count as InsertUser does
+	EndSessions    bool   // end the sessions of the account …
+	KeepSession    string // … but this one
+	Revoke         []Revocation
+	Event          Event
+}
+
+// UserDelete erases an account.
+type UserDelete struct {
+	Scope     Scope
+	ID        string
+	Customer  string
+	IfVersion int64
+	KeepAdmin bool
+	Revoke    []Revocation
+	Event     Event
+}
+
+// PasswordStore keeps password hashes up to date.
+type PasswordStore interface {
+	// UpgradeHash replaces the hash if it is still w.Old, and reports whether it did.
+	UpgradeHash(ctx context.Context, w HashUpgrade) (bool, error)
+}
+
+// HashUpgrade replaces a hash by one of the same password.
+type HashUpgrade struct {
+	UserID   string
+	Old, New string
+	Event    Event
+}
+
+// SessionAccount is a session and its account, read in one snapshot.
+type SessionAccount struct {
+	Session Session
+	Account Account
+}
+
+// SessionStore keeps sessions. Deleting a session's row is what ends it.
+type SessionStore interface {
+	// InsertSession adds a session if the account is active and still at w.IfEpoch, else ErrChanged. It starts by
+	// changing the account's row, so that it conflicts with whatever ends trust, on every node of a cluster.
+	// Beyond w.Cap the oldest sessions end, with a Revocation each; their ids come back.
+	InsertSession(ctx context.Context, w SessionInsert) (ended []string, err error)
+	// SessionByID reads a session and its account. ErrNotFound when it has ended.
+	SessionByID(ctx context.Context, id string) (SessionAccount, error)
+	// RotateSession counts the session's refresh one up. ErrChanged unless the session is still at w.Counter and
+	// its account active and at w.IfEpoch: of any number of callers with one counter, one gets nil.
+	RotateSession(ctx context.Context, w SessionRotation) error
+	// ListSessions reads the sessions of a user, newest first.
+	ListSessions(ctx context.Context, scope Scope, userID string) ([]Session, error)
+	// EndSession ends one session of the user. ErrNotFound, and nothing written, when there is none.
+	EndSession(ctx context.Context, w SessionEnd) error
+}
+
+// SessionInsert is a new session.
+type SessionInsert struct {
+	Session  Session
+	IfEpoch  int64
+	Cap      int
+	EndedFor time.Duration // how long the Revocations of ended sessions live
+	Event    Event
+}
+
+// SessionRotation is one refresh.
+type SessionRotation struct {
+	ID        string
+	UserID    string
+	Counter   int64 // as presented; the stored one becomes Counter + 1
+	IfEpoch   int64
+	At        time.Time // becomes RotatedAt and LastSeenAt
+	Address   string
+	UserAgent string
+}
+
+// SessionEnd ends one session.
+type SessionEnd struct {
+	ID     string
+	UserID string
+	Revoke Revocation
+	Event  Event
+}
+
+// RoleStore keeps role definitions. They are shared by all customers.
+type RoleStore interface {
+	// Roles reads the definitions whose id or code is named, ordered by id. What does not exist is left out.
+	Roles(ctx context.Context, ids, codes []string) ([]Role, error)
+	// ListRoles reads at most limit definitions, ordered by id.
+	ListRoles(ctx context.Context, offset, limit int) ([]Role, error)
+	// InsertRole adds a definition. ErrRoleTaken (code), ErrIDTaken.
+	InsertRole(ctx context.Context, w RoleWrite) error
+	// RenameRole changes the name of the role with this code. ErrNotFound.
+	RenameRole(ctx context.Context, w RoleWrite) error
+	// DeleteRole removes the role with this code. ErrNotFound; ErrRoleInUse while a user holds it.
+	DeleteRole(ctx context.Context, w RoleWrite) error
+}
+
+// RoleWrite is a role definition to add, rename or delete.
+type RoleWrite struct {
+	Role  Role
+	Event Event
+}
+
+// CustomerStore keeps customers.
+type CustomerStore interface {
+	// CustomerByID: ErrNotFound.
+	CustomerByID(ctx context.Context, id string) (Customer, error)
+	// ListCustomers reads at most limit customers with an id behind after, ordered by id.
+	ListCustomers(ctx context.Context, after string, limit int) ([]Customer, error)
+	// InsertCustomer: ErrIDTaken.
+	InsertCustomer(ctx context.Context, w CustomerWrite) error
+	// ChangeCustomer replaces name and quota. ErrNotFound. A quota below the present count refuses only newcomers.
+	ChangeCustomer(ctx context.Context, w CustomerWrite) error
+}
+
+// CustomerWrite is a customer to add or change.
+type CustomerWrite struct {
+	Customer Customer
+	Event    Event
+}
+
+// RevocationKind says what a Revocation's Subject names.
+type RevocationKind uint8
+
+const (
+	RevokeSession RevocationKind = iota + 1 // Subject: session id
+	RevokeUser                              // Subject: user id; tokens with an epoch below Below are dead
+	RevokeKey                               // Subject: API key id
+	RevokeAll                               // no Subject; tokens issued before Below (Unix seconds) are dead
+)
+
+// Revocation is one row of the revocation feed.
+type Revocation struct {
+	Kind    RevocationKind
+	Subject string
+	Below   int64
+	Lives   time.Duration // when written: how long it is kept; when read: how much longer it lives
+}
+
+// RevocationStore keeps the feed that carries the end of trust to every node.
+type RevocationStore interface {
+	// Revocations reads the live rows written at or after since, a time of the database's clock in Unix
+	// milliseconds as an earlier call gave it in now; 0 reads all live rows. It reads now before the rows.
+	Revocations(ctx context.Context, since int64) (rows []Revocation, now int64, err error)
+	// EndEverything ends every session and writes the Revocation.
+	EndEverything(ctx context.Context, w EverythingEnd) error
+}
+
+// EverythingEnd ends all trust given before a moment.
+type EverythingEnd struct {
+	Revoke Revocation
+	Event  Event
+}
+
+// LimitStore counts attempts. A counter's window begins with its first attempt and is Window long.
+type LimitStore interface {
+	// TakeLimits counts one attempt on every counter, or on none: when one is full it returns how long until that
+	// one's window ends. Of any number of parallel callers exactly Max pass.
+	TakeLimits(ctx context.Context, now time.Time, takes []LimitTake) (wait time.Duration, err error)
+	// ReturnLimits takes one attempt back, or with Clear all of them.
+	ReturnLimits(ctx context.Context, returns []LimitReturn) error
+}
+
+// LimitTake asks for one attempt on a counter.
+type LimitTake struct {
+	Key    string // at most 128 bytes
+	Max    int
+	Window time.Duration
+}
+
+// LimitReturn gives back what was taken.
+type LimitReturn struct {
+	Key   string
+	Clear bool
+}
+
+// EventStore keeps the audit trail: append-only.
+type EventStore interface {
+	// AddEvent stores an event that belongs to no other write, such as a failed login.
+	AddEvent(ctx context.Context, e Event) error
+}
+
+// MaintenanceStore keeps the store small and tells whether it is there.
+type MaintenanceStore interface {
+	// Sweep deletes at most batch rows of each kind that have expired: sessions past their absolute or idle end,
+	// counters whose window is over, revocations nobody needs any more. It returns how many went.
+	Sweep(ctx context.Context, w SweepBefore) (int, error)
+	// Ping asks the database something.
+	Ping(ctx context.Context) error
+}
+
+// SweepBefore says what has expired.
+type SweepBefore struct {
+	Now   time.Time
+	Idle  time.Duration // sessions not seen for this long have ended
+	Batch int
+}

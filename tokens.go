@@ -1,0 +1,389 @@
+package userapi
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// Access tokens are JWTs (RFC 7519) of type at+jwt, checked under the rules of RFC 8725: a key carries its one
+// algorithm, issuer and audience match exactly, exp is mandatory. Refresh tokens are opaque and live as long as their
+// session; only a keyed MAC makes them, so a dump of the database holds nothing that could be replayed.
+
+const (
+	accessType = "at+jwt"
+	maxAccess  = 8 << 10 // bytes; a token is measured before it is split (CVE-2025-30204)
+	maxRefresh = 256
+	// maxSkew is how far ahead another node's clock may be. It never extends a token's life.
+	maxSkew = time.Minute
+)
+
+// Tokens are what a login gives.
+type Tokens struct {
+	Access           Secret    // JWT; for the Authorization header or the access cookie
+	ExpiresAt        time.Time // of Access
+	Refresh          Secret    // opaque; for Auth.Refresh and Auth.Logout alone
+	RefreshExpiresAt time.Time // the latest moment Refresh can be used: the session's absolute end
+}
+
+// IsZero reports whether no tokens were issued.
+func (t Tokens) IsZero() bool { return t.Access == "" }
+
+// accessClaims are the claims of an access token. Wrong JSON types are refused by the decoder, not skipped.
+type accessClaims struct {
+	Issuer    string   `json:"iss"`
+	Audience  string   `json:"aud,omitempty"`
+	Subject   string   `json:"sub"`
+	Session   string   `json:"sid"`
+	Customer  string   `json:"cid"`
+	Roles     []string `json:"roles"`
+	Epoch     int64    `json:"ep"`
+	Methods   []string `json:"amr"`
+	AuthTime  int64    `json:"auth_time"`
+	IssuedAt  int64    `json:"iat"`
+	NotBefore int64    `json:"nbf,omitempty"`
+	ExpiresAt int64    `json:"exp"`
+}
+
+func numericDate(unix int64) (*jwt.NumericDate, error) {
+	return jwt.NewNumericDate(time.Unix(unix, 0)), nil
+}
+
+// The methods of jwt.Claims. The parser does not validate claims: see tokenKeys.verify.
+func (c *accessClaims) GetExpirationTime() (*jwt.NumericDate, error) { return numericDate(c.ExpiresAt) }
+func (c *accessClaims) GetIssuedAt() (*jwt.NumericDate, error)       { return numericDate(c.IssuedAt) }
+func (c *accessClaims) GetNotBefore() (*jwt.NumericDate, error)      { return numericDate(c.NotBefore) }
+func (c *accessClaims) GetIssuer() (string, error)                   { return c.Issuer, nil }
+func (c *accessClaims) GetSubject() (string, error)                  { return c.Subject, nil }
+func (c *accessClaims) GetAudience() (jwt.ClaimStrings, error) {
+	return jwt.ClaimStrings{c.Audience}, nil
+}
+
+// tokenKeys signs and verifies.
+type tokenKeys struct {
+	issuer, audience string
+	hmacID           string                // the kid that signs, of HS256
+	hmac             map[string]*accessKey // by kid, newest and old secrets
+	ring             *Keyring              // nil: HS256
+	refreshID        string
+	refresh          map[string][]byte // by kid
+	cursorKey        []byte
+	limitKey         []byte
+	parser           *jwt.Parser
+}
+
+// accessKey is a key with its one algorithm.
+type accessKey struct {
+	method   jwt.SigningMethod
+	sign     any
+	verify   any
+	retireAt time.Time
+}
+
+// derive makes the key for one purpose, so that no key is ever used for two.
+func derive(secret Secret, purpose string, size int) ([]byte, error) {
+	return hkdf.Key(sha256.New, []byte(secret), nil, "userapi "+purpose+" v1", size)
+}
+
+func newTokenKeys(cfg Config) (*tokenKeys, error) {
+	k := &tokenKeys{
+		issuer: cfg.Issuer, audience: cfg.Audience, hmac: map[string]*accessKey{}, refresh: map[string][]byte{}, ring: cfg.Keys,
+		parser: jwt.NewParser(jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation(),
+			jwt.WithValidMethods([]string{"HS256", "EdDSA", "ES256", "RS256"})),
+	}
+	for i, secret := range append([]Secret{cfg.Secret}, cfg.OldSecrets...) {
+		var made [5][]byte
+		for j, purpose := range []string{"key id", "access token", "refresh token", "cursor", "limit"} {
+			size := 32
+			if j == 0 {
+				size = 6
+			}
+			key, err := derive(secret, purpose, size)
+			if err != nil {
+				return nil, err
+			}
+			made[j] = key
+		}
+		id := base64.RawURLEncoding.EncodeToString(made[0])
+		if k.ring == nil {
+			k.hmac[id] = &accessKey{method: jwt.SigningMethodHS256, sign: made[1], verify: made[1]}
+		}
+		k.refresh[id] = made[2]
+		if i == 0 {
+			k.hmacID, k.refreshID, k.cursorKey, k.limitKey = id, id, made[3], made[4]
+		}
+	}
+	return k, nil
+}
+
+// signing gives the key that signs now.
+func (k *tokenKeys) signing() (string, *accessKey) {
+	if k.ring == nil {
+		return k.hmacID, k.hmac[k.hmacID]
+	}
+	set := k.ring.set.Load()
+	return set.first, set.keys[set.first]
+}
+
+func (k *tokenKeys) verifying(id string) *accessKey {
+	if k.ring == nil {
+		return k.hmac[id]
+	}
+	return k.ring.set.Load().keys[id]
+}
+
+// signAccess makes an access token.
+func (k *tokenKeys) signAccess(c *accessClaims) (Secret, error) {
+	c.Issuer, c.Audience = k.issuer, k.audience
+	id, key := k.signing()
+	t := jwt.NewWithClaims(key.method, c)
+	t.Header["typ"], t.Header["kid"] = accessType, id
+	text, err := t.SignedString(key.sign)
+	return Secret(text), err
+}
+
+// verifyAccess checks form, key, signature and every claim but the expiry. It reads nothing from anywhere.
+func (k *tokenKeys) verifyAccess(token string, now time.Time) (*Identity, error) {
+	if len(token) > maxAccess || !threeSegments(token) {
+		return nil, ErrInvalidToken
+	}
+	id := new(Identity)
+	c := &id.c
+	parsed, err := k.parser.ParseWithClaims(token, c, func(t *jwt.Token) (any, error) {
+		if typ, _ := t.Header["typ"].(string); typ != accessType {
+			return nil, errors.New("not an access token")
+		}
+		if _, ok := t.Header["crit"]; ok { // RFC 7515 4.1.11: we understand no extension
+			return nil, errors.New("critical extension")
+		}
+		kid, _ := t.Header["kid"].(string)
+		key := k.verifying(kid)
+		if key == nil || key.method.Alg() != t.Method.Alg() {
+			return nil, errors.New("unknown key")
+		}
+		if !key.retireAt.IsZero() && !now.Before(key.retireAt) {
+			return nil, errors.New("retired key")
+		}
+		return key.verify, nil
+	})
+	if err != nil || !parsed.Valid {
+		return nil, ErrInvalidToken.Wrap(err)
+	}
+	latest := now.Add(maxSkew).Unix()
+	switch {
+	case c.Issuer != k.issuer, c.Audience != k.audience,
+		!ValidID(c.Subject), !ValidID(c.Session), !ValidID(c.Customer), c.Epoch < 1,
+		c.ExpiresAt <= 0, c.IssuedAt <= 0, c.AuthTime <= 0, c.IssuedAt > latest, c.NotBefore > latest, c.ExpiresAt < c.IssuedAt:
+		return nil, ErrInvalidToken
+	}
+	return id, nil
+}
+
+// threeSegments accepts exactly three non-empty runs of the base64url alphabet. Decoders forgive line breaks and
+// padding; a token has one spelling (RFC 8725bis 3.14).
+func threeSegments(token string) bool {
+	dots, run := 0, 0
+	for i := range len(token) {
+		switch b := token[i]; {
+		case b == '.':
+			if run == 0 {
+				return false
+			}
+			dots, run = dots+1, 0
+		case b >= 'a' && b <= 'z', b >= 'A' && b <= 'Z', b >= '0' && b <= '9', b == '-', b == '_':
+			run++
+		default:
+			return false
+		}
+	}
+	return dots == 2 && run > 0
+}
+
+const refreshVersion = "r1"
+
+// signRefresh makes the refresh token of a session's counter. It is the same text each time, so that a client whose
+// answer got lost is given the successor it missed.
+func (k *tokenKeys) signRefresh(session string, counter int64) Secret {
+	body := refreshVersion + "." + k.refreshID + "." + session + "." + strconv.FormatInt(counter, 10)
+	return Secret(body + "." + refreshMAC(k.refresh[k.refreshID], body))
+}
+
+func refreshMAC(key []byte, body string) string {
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(body))
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
+
+// verifyRefresh reads a refresh token. A bad MAC is found out here, before any row is read.
+func (k *tokenKeys) verifyRefresh(token string) (session string, counter int64, ok bool) {
+	if len(token) > maxRefresh {
+		return "", 0, false
+	}
+	part := strings.Split(token, ".")
+	if len(part) != 5 || part[0] != refreshVersion {
+		return "", 0, false
+	}
+	key := k.refresh[part[1]]
+	body := token[:len(token)-len(part[4])-1]
+	if key == nil || !hmac.Equal([]byte(refreshMAC(key, body)), []byte(part[4])) {
+		return "", 0, false
+	}
+	counter, err := strconv.ParseInt(part[3], 10, 64)
+	return part[2], counter, err == nil
+}
+
+// Key is a key pair that signs access tokens: ed25519.PrivateKey (EdDSA), *ecdsa.PrivateKey on P-256 (ES256) or
+// *rsa.PrivateKey of at least 2,048 bits (RS256). A public key of these kinds verifies only.
+type Key struct {
+	ID       string    // the header kid: 1 to 64 of A-Z a-z 0-9 . _ : -
+	Key      any       // the private or public key
+	RetireAt time.Time // from then on its tokens are refused; zero = never
+}
+
+// Keyring holds asymmetric keys. It may be changed while it is in use.
+type Keyring struct{ set atomic.Pointer[keySet] }
+
+type keySet struct {
+	first string
+	keys  map[string]*accessKey
+	jwks  []byte
+}
+
+// NewKeyring makes a key ring. The first key signs, all verify.
+func NewKeyring(keys ...Key) (*Keyring, error) {
+	r := new(Keyring)
+	return r, r.Set(keys...)
+}
+
+// Set replaces the keys at once. To rotate without an outage over several nodes, first add the new key behind the
+// old one everywhere, then put it first, then give the old one a RetireAt one access lifetime ahead.
+func (r *Keyring) Set(keys ...Key) error {
+	if len(keys) == 0 {
+		return errors.New("userapi: a Keyring needs a key")
+	}
+	set := &keySet{first: keys[0].ID, keys: map[string]*accessKey{}}
+	var public []jwk
+	for i, key := range keys {
+		ak, pub, err := readKey(key)
+		if err != nil {
+			return fmt.Errorf("userapi: key %d: %w", i, err)
+		}
+		if set.keys[key.ID] != nil {
+			return fmt.Errorf("userapi: key %d: its id is there twice", i)
+		}
+		if i == 0 && (ak.sign == nil || !key.RetireAt.IsZero()) {
+			return errors.New("userapi: the first key has to be a private key without RetireAt")
+		}
+		set.keys[key.ID] = ak
+		public = append(public, pub)
+	}
+	set.jwks, _ = json.Marshal(map[string][]jwk{"keys": public})
+	r.set.Store(set)
+	return nil
+}
+
+// JWKS is the RFC 7517 set of the public keys, as JSON.
+func (r *Keyring) JWKS() []byte {
+	if r == nil {
+		return []byte(`{"keys":[]}`)
+	}
+	return r.set.Load().jwks
+}
+
+// jwk is a public key in the form of RFC 7517, 7518 and 8037.
+type jwk struct {
+	Type      string `json:"kty"`
+	Use       string `json:"use"`
+	ID        string `json:"kid"`
+	Algorithm string `json:"alg"`
+	Curve     string `json:"crv,omitempty"`
+	X         string `json:"x,omitempty"`
+	Y         string `json:"y,omitempty"`
+	N         string `json:"n,omitempty"`
+	E         string `json:"e,omitempty"`
+}
+
+func readKey(k Key) (*accessKey, jwk, error) {
+	if !ValidID(k.ID) {
+		return nil, jwk{}, errors.New("needs an id of 1 to 64 of A-Z a-z 0-9 . _ : -")
+	}
+	key := &accessKey{retireAt: k.RetireAt}
+	var public crypto.PublicKey = k.Key
+	if private, ok := k.Key.(crypto.Signer); ok {
+		key.sign, public = private, private.Public()
+	}
+	key.verify = public
+	pub := jwk{Use: "sig", ID: k.ID}
+	b64 := base64.RawURLEncoding.EncodeToString
+	switch p := public.(type) {
+	case ed25519.PublicKey:
+		if len(p) != ed25519.PublicKeySize {
+			return nil, jwk{}, errors.New("not an Ed25519 key")
+		}
+		key.method, pub.Type, pub.Curve, pub.X = jwt.SigningMethodEdDSA, "OKP", "Ed25519", b64(p)
+	case *ecdsa.PublicKey:
+		if p.Curve != elliptic.P256() {
+			return nil, jwk{}, errors.New("ES256 needs the curve P-256")
+		}
+		point, err := p.Bytes()
+		if err != nil {
+			return nil, jwk{}, err
+		}
+		key.method, pub.Type, pub.Curve, pub.X, pub.Y = jwt.SigningMethodES256, "EC", "P-256", b64(point[1:33]), b64(point[33:])
+	case *rsa.PublicKey:
+		if p.N.BitLen() < 2048 {
+			return nil, jwk{}, errors.New("RS256 needs at least 2,048 bits")
+		}
+		key.method, pub.Type, pub.N, pub.E = jwt.SigningMethodRS256, "RSA", b64(p.N.Bytes()), b64(big.NewInt(int64(p.E)).Bytes())
+	default:
+		return nil, jwk{}, fmt.Errorf("%T is none of the supported kinds", k.Key)
+	}
+	pub.Algorithm = key.method.Alg()
+	return key, pub, nil
+}
+
+// cursor makes the cursor of a list's next page. It is bound to the caller's customer and to the query, so that a
+// forged or foreign one is found out.
+func (c *core) cursor(actor Actor, q UserQuery, id, name string) string {
+	body, _ := json.Marshal([2]string{id, name})
+	return base64.RawURLEncoding.EncodeToString(append(c.cursorMAC(actor, q, body), body...))
+}
+
+func (c *core) openCursor(actor Actor, q UserQuery) (id, name string, ok bool) {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(q.Cursor)
+	if err != nil || len(raw) < sha256.Size || !hmac.Equal(raw[:sha256.Size], c.cursorMAC(actor, q, raw[sha256.Size:])) {
+		return "", "", false
+	}
+	var at [2]string
+	err = json.Unmarshal(raw[sha256.Size:], &at)
+	return at[0], at[1], err == nil
+}
+
+func (c *core) cursorMAC(actor Actor, q UserQuery, body []byte) []byte {
+	active := "any"
+	if q.Active != nil {
+		active = strconv.FormatBool(*q.Active)
+	}
+	bound, _ := json.Marshal([]any{actor.scope(), q.Email, q.Name, q.MatchAll, q.Prefix, active})
+	mac := hmac.New(sha256.New, c.tokens.cursorKey)
+	mac.Write(bound)
+	mac.Write([]byte{0})
+	mac.Write(body)
+	return mac.Sum(nil)
+}

@@ -1,0 +1,352 @@
+// Package userapi keeps users, roles, customers (tenants) and sessions, and issues and revokes their tokens, inside
+// the host's own server and database.
+//
+// A host makes one API value from a Config and calls its nouns (Users, Auth, Sessions, Roles, Customers, Passwords), each with an
+// Actor that says on whose behalf. The package httpadapter serves the same nouns over HTTP; the packages under store
+// keep the data. Nothing here starts a goroutine, reads a global or writes to the process: the host owns database,
+// mux, logger and clock.
+//
+//	api, err := userapi.New(userapi.Config{Store: sqlite.New(db), Secret: secret})
+//
+// Errors are of type *Error; compare them with errors.Is against the values declared here, or act on Error.Kind.
+package userapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// Config says what an API is made of. Store and Secret are required; New reports everything that is wrong.
+type Config struct {
+	Store Store
+
+	// Secret is what every key of this API is derived from (HKDF-SHA256, one key per purpose): at least 32 bytes,
+	// random. Whoever knows it can be anybody.
+	Secret Secret
+	// OldSecrets verify, and no longer sign: put the former Secret here while tokens made with it live.
+	OldSecrets []Secret
+
+	// Keys sign access tokens with asymmetric keys instead of the Secret. Nil = HS256.
+	Keys *Keyring
+
+	// Issuer is the claim iss. Default "userapi". APIs that share a Secret need different issuers.
+	Issuer string
+	// Audience is the claim aud, required in every token. Default "": none.
+	Audience string
+
+	AccessLifetime  time.Duration // of an access token; default 15 minutes, at most 24 hours
+	SessionLifetime time.Duration // the absolute end of a session; default 30 days
+	SessionIdle     time.Duration // a session not refreshed for so long has ended; default 14 days
+	SessionsPerUser int           // the oldest end beyond it; default 100
+
+	Registration Registration
+	// MayGrant says whether the actor ranks above a role: may give it, take it, and change a user who holds it.
+	// Default: admin above every role, service above all but admin and service, nobody else above any.
+	MayGrant func(actor Actor, role string) bool
+	Password PasswordPolicy
+	// Limits bounds attempts. Nil = DefaultLimits; an empty map lifts them all.
+	Limits Limits
+	// DefaultRegion is the country (ISO 3166, "DE") that national phone numbers are read in. Default "": only the
+	// international form.
+	DefaultRegion string
+
+	// Staleness bounds how long another node's revocation may go unnoticed. Default 1 s; ReadAlways asks the
+	// database on every check.
+	Staleness time.Duration
+	// FeedTimeout bounds how long a check waits for that. Default 2 s; then ErrUnavailable.
+	FeedTimeout time.Duration
+
+	Hooks  Hooks
+	Logger *slog.Logger     // default: no log
+	Now    func() time.Time // default time.Now
+}
+
+// ReadAlways, as Config.Staleness, makes every check of a token read the revocations first.
+const ReadAlways time.Duration = -1
+
+// RegistrationPolicy says who may create an account for themselves.
+type RegistrationPolicy string
+
+const (
+	RegistrationClosed RegistrationPolicy = "closed" // nobody; the default
+	RegistrationOpen   RegistrationPolicy = "open"   // anybody; the account is active and logged in at once
+)
+
+// Registration configures Users.Register.
+type Registration struct {
+	Policy   RegistrationPolicy
+	Customer string   // id of the customer that new accounts belong to; required unless closed
+	Roles    []string // codes of the roles they get
+}
+
+// API is the library: one field per noun.
+type API struct {
+	Users     *Users
+	Auth      *Auth
+	Sessions  *Sessions
+	Roles     *Roles
+	Customers *Customers
+	Passwords *Passwords
+
+	core *core
+}
+
+// core is what the nouns share. All of it is made once, in New.
+type core struct {
+	cfg    Config
+	store  Store
+	hooks  Hooks
+	log    *slog.Logger
+	tokens *tokenKeys
+	feed   *feed
+	hashes *hashPool
+	bound  *afterCommit // of an API inside a host's transaction
+}
+
+// New makes an API. It reads nothing from the store and starts nothing.
+func New(cfg Config) (*API, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	keys, err := newTokenKeys(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("userapi: %w", err)
+	}
+	hashes, err := newHashPool(cfg.Password)
+	if err != nil {
+		return nil, fmt.Errorf("userapi: %w", err)
+	}
+	return assemble(&core{
+		cfg: cfg, store: cfg.Store, hooks: cfg.Hooks, log: cfg.Logger, tokens: keys, hashes: hashes,
+		feed: newFeed(cfg.Store, cfg.Now, cfg.Staleness, cfg.FeedTimeout),
+	}), nil
+}
+
+func assemble(c *core) *API {
+	return &API{Users: &Users{c}, Auth: &Auth{c}, Sessions: &Sessions{c}, Roles: &Roles{c}, Customers: &Customers{c}, Passwords: &Passwords{c}, core: c}
+}
+
+// complete fills in the defaults and refuses what cannot work, all of it in one error.
+func (cfg *Config) complete() error {
+	var wrong []error
+	require := func(ok bool, text string) {
+		if !ok {
+			wrong = append(wrong, errors.New("userapi: Config."+text))
+		}
+	}
+	fill := func(d *time.Duration, def time.Duration) {
+		if *d == 0 {
+			*d = def
+		}
+	}
+	require(cfg.Store != nil, "Store is required")
+	require(len(cfg.Secret) >= minSecret, "Secret needs at least 32 bytes")
+	require(!repetitive(cfg.Secret), "Secret is no random text")
+	for _, old := range cfg.OldSecrets {
+		require(len(old) >= minSecret && !repetitive(old), "OldSecrets need at least 32 random bytes each")
+	}
+	if cfg.Issuer == "" {
+		cfg.Issuer = "userapi"
+	}
+	fill(&cfg.AccessLifetime, 15*time.Minute)
+	fill(&cfg.SessionLifetime, 30*24*time.Hour)
+	fill(&cfg.SessionIdle, 14*24*time.Hour)
+	fill(&cfg.FeedTimeout, 2*time.Second)
+	require(cfg.AccessLifetime >= time.Second && cfg.AccessLifetime <= 24*time.Hour, "AccessLifetime has to be between 1 s and 24 h")
+	require(cfg.SessionLifetime >= cfg.AccessLifetime, "SessionLifetime has to be at least AccessLifetime")
+	require(cfg.SessionIdle >= cfg.AccessLifetime, "SessionIdle has to be at least AccessLifetime")
+	require(cfg.FeedTimeout > 0, "FeedTimeout has to be positive")
+	switch {
+	case cfg.Staleness == 0:
+		cfg.Staleness = time.Second
+	case cfg.Staleness == ReadAlways:
+	default:
+		require(cfg.Staleness > 0 && cfg.Staleness <= time.Minute, "Staleness has to be ReadAlways or up to a minute")
+	}
+	if cfg.SessionsPerUser == 0 {
+		cfg.SessionsPerUser = 100
+	}
+	require(cfg.SessionsPerUser > 0, "SessionsPerUser has to be positive")
+	switch cfg.Registration.Policy {
+	case "":
+		cfg.Registration.Policy = RegistrationClosed
+	case RegistrationClosed:
+	case RegistrationOpen:
+		require(cfg.Registration.Customer != "", "Registration.Customer is required unless registration is closed")
+	default:
+		require(false, "Registration.Policy is none of closed and open")
+	}
+	if cfg.MayGrant == nil {
+		cfg.MayGrant = defaultMayGrant
+	}
+	if cfg.Limits == nil {
+		cfg.Limits = DefaultLimits()
+	}
+	if err := cfg.Limits.check(); err != nil {
+		wrong = append(wrong, err)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	cfg.Password.complete(runtime.GOMAXPROCS(0))
+	return errors.Join(wrong...)
+}
+
+// minSecret is the size of an HS256 key (RFC 7518 3.2), in bytes.
+const minSecret = 32
+
+// repetitive refuses secrets such as "aaaa…" or "changeme…changeme": fewer than 8 different bytes are no key.
+func repetitive(s Secret) bool {
+	var seen [256]bool
+	n := 0
+	for i := range len(s) {
+		if !seen[s[i]] {
+			seen[s[i]] = true
+			n++
+		}
+	}
+	return n < 8
+}
+
+// nowMillis is the present in UTC, in the precision stores keep.
+func (c *core) nowMillis() time.Time { return c.cfg.Now().UTC().Truncate(time.Millisecond) }
+
+// maxTries bounds how often a noun reads and decides anew because somebody else was faster.
+const maxTries = 10
+
+// again reports whether a noun should read and decide anew after err. Inside a host's transaction a second read
+// would see the same snapshot.
+func (c *core) again(err error) bool { return errors.Is(err, ErrChanged) && c.bound == nil }
+
+// wrote is called with the outcome of every intent write. After a success this node knows the revocations at once;
+// after an unknown outcome it may have missed one, so the feed has to ask.
+func (c *core) wrote(err error, revoked ...Revocation) error {
+	switch {
+	case err == nil:
+		if len(revoked) > 0 {
+			c.afterCommit(context.Background(), func(context.Context) { c.feed.add(revoked) })
+		}
+	case AsError(err).Kind == Unavailable:
+		c.feed.markStale()
+	}
+	return err
+}
+
+// afterCommit holds what has to wait for the host's commit.
+type afterCommit struct {
+	mu    sync.Mutex
+	queue []func(context.Context)
+}
+
+func (c *core) afterCommit(ctx context.Context, run func(context.Context)) {
+	if c.bound == nil {
+		run(ctx)
+		return
+	}
+	c.bound.mu.Lock()
+	defer c.bound.mu.Unlock()
+	c.bound.queue = append(c.bound.queue, run)
+}
+
+// WithStore binds the API to a transaction of the host, so that its writes commit or vanish with the host's own:
+//
+//	bound := api.WithStore(st.WithTx(tx))
+//	user, err := bound.Users.Create(ctx, actor, userapi.NewUser{…})
+//	// … the host's own statements, tx.Commit() …
+//	bound.Committed(ctx)
+//
+// The bound API never retries; Login, Refresh, Authenticate and whatever counts attempts answer ErrInTx. After any
+// error the host has to roll back. It panics when tx is not a transaction of this API's own store: such an API would
+// write accounts where nobody looks.
+func (a *API) WithStore(tx TxStore) *API {
+	if tx == nil || tx.Base() != a.core.store {
+		panic("userapi: WithStore needs a transaction of the API's own store")
+	}
+	c := *a.core
+	c.store, c.bound = tx, &afterCommit{}
+	return assemble(&c)
+}
+
+// Committed runs what waited for the host's commit: past-tense hooks, and the revocations this node should know at
+// once. Without it the hooks do not run and this node learns of revocations from the store, as every other. On an API
+// that is not bound it does nothing.
+func (a *API) Committed(ctx context.Context) {
+	b := a.core.bound
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	queue := b.queue
+	b.queue = nil
+	b.mu.Unlock()
+	for _, run := range queue {
+		run(ctx)
+	}
+}
+
+// Ping asks the store whether it answers. ErrUnavailable.
+func (a *API) Ping(ctx context.Context) error { return a.core.store.Ping(ctx) }
+
+// sweepBatch bounds one statement of Sweep, so that it never holds locks for long.
+const sweepBatch = 1000
+
+// Sweep deletes what has expired, in bounded batches, and returns how many rows went. Call it now and then, from one
+// node or from all.
+func (a *API) Sweep(ctx context.Context) (int, error) {
+	total := 0
+	for {
+		n, err := a.core.store.Sweep(ctx, SweepBefore{Now: a.core.nowMillis(), Idle: a.core.cfg.SessionIdle, Batch: sweepBatch})
+		total += n
+		if err != nil || n < sweepBatch {
+			return total, err
+		}
+	}
+}
+
+// Bootstrap describes the first account.
+type Bootstrap struct {
+	Customer string // id of the first customer; default "default"
+	Username string // one of Username and Email is required
+	Email    string
+	Password Secret // required
+}
+
+// Bootstrap makes sure there are the roles "admin" and "service", the customer, and an active admin account in it.
+// What exists is left as it is, the password of an existing account above all; any number of nodes may call it at once.
+// It reports whether the account was created by this call.
+//
+// Errors: ErrInvalid, ErrWeakPassword.
+func (a *API) Bootstrap(ctx context.Context, b Bootstrap) (created bool, err error) {
+	if b.Customer == "" {
+		b.Customer = "default"
+	}
+	if b.Password == "" {
+		return false, ErrInvalid.Field("password", "required")
+	}
+	for _, role := range []Role{{ID: RoleAdmin, Code: RoleAdmin, Name: "Admin"}, {ID: RoleService, Code: RoleService, Name: "Service"}} {
+		w := RoleWrite{Role: role, Event: a.core.event(System(), EventRoleCreated, User{}, role.Code)}
+		if err := a.core.store.InsertRole(ctx, w); err != nil && !errors.Is(err, ErrRoleTaken) && !errors.Is(err, ErrIDTaken) {
+			return false, err
+		}
+	}
+	_, err = a.Customers.Create(ctx, System(), Customer{ID: b.Customer, Name: b.Customer})
+	if err != nil && !errors.Is(err, ErrIDTaken) {
+		return false, err
+	}
+	_, err = a.Users.Create(ctx, System(), NewUser{
+		Email: b.Email, Username: b.Username, Password: b.Password, Active: true,
+		CustomerID: b.Customer, Roles: []RoleRef{{Code: RoleAdmin}},
+	})
+	if errors.Is(err, ErrEmailTaken) || errors.Is(err, ErrUsernameTaken) {
+		return false, nil
+	}
+	return err == nil, err
+}

@@ -1,0 +1,457 @@
+package userapi
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+)
+
+// User is what the world may know of an account. It holds no secret.
+type User struct {
+	ID       string
+	Email    string // as typed, trimmed; unique in its canonical form; "" = none
+	Username string // as typed, trimmed; unique in its canonical form; "" = none
+	Phone    string // E.164; "" = none; unique once verified
+
+	Name      string
+	FirstName string
+	LastName  string
+
+	Active        bool
+	EmailVerified bool
+	PhoneVerified bool
+	CustomerID    string
+	Roles         []Role // ordered by code; nil in lists
+
+	LastLogin time.Time // zero = never
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// DisplayName is Name, else first and last name, else the username, else "".
+func (u User) DisplayName() string {
+	if u.Name != "" {
+		return u.Name
+	}
+	if full := strings.TrimSpace(u.FirstName + " " + u.LastName); full != "" {
+		return full
+	}
+	return u.Username
+}
+
+// HasRole reports whether the user holds the role with this code.
+func (u User) HasRole(code string) bool {
+	return slices.ContainsFunc(u.Roles, func(r Role) bool { return r.Code == code })
+}
+
+func (u User) clone() User {
+	u.Roles = slices.Clone(u.Roles)
+	return u
+}
+
+func (u User) roleCodes() []string {
+	codes := make([]string, len(u.Roles))
+	for i, r := range u.Roles {
+		codes[i] = r.Code
+	}
+	return codes
+}
+
+// NewUser is an account to create. One of Email, Username and Phone is required.
+type NewUser struct {
+	Email     string // 3 to 254 bytes
+	Username  string // 1 to 128 code points
+	Phone     string // international form, or national in Config.DefaultRegion
+	Name      string // each name at most 255 code points
+	FirstName string
+	LastName  string
+	Password  Secret // "" = none: the account cannot log in by password
+	Active    bool
+	Roles     []RoleRef
+
+	// What only System() may say; anybody else gets ErrForbidden.
+	ID            string // "" = made here; 1 to 64 of A-Z a-z 0-9 . _ : - to keep the id of another system
+	CustomerID    string // required from System(); everybody else creates in their own customer
+	EmailVerified bool
+	PhoneVerified bool
+	PasswordHash  string // a stored hash instead of a password
+}
+
+// UserChange says what changes; a nil field stays as it is. A pointer to "" clears an optional text.
+type UserChange struct {
+	Email     *string
+	Username  *string
+	Phone     *string
+	Name      *string
+	FirstName *string
+	LastName  *string
+	Active    *bool
+	Password  *Secret
+	Roles     *[]RoleRef // the whole new set; empty = none
+
+	// CurrentPassword proves that it is the owner who changes the own e-mail address or password. Without it the
+	// caller must have logged in within the last 5 minutes.
+	CurrentPassword Secret
+
+	// What only System() may say.
+	CustomerID    *string
+	EmailVerified *bool
+	PhoneVerified *bool
+}
+
+// UserQuery selects a page of a list.
+type UserQuery struct {
+	Email    string // substring, ignoring case
+	Name     string // substring of name (else first and last name, else username), ignoring case
+	MatchAll bool   // both must match; default: one of them
+	Prefix   string // name or username starts with it, ignoring case; the page is then ordered by name, else by id
+	Active   *bool
+	Limit    int    // 1 to 100; 0 = 20
+	Offset   int    // ≥ 0; not with Cursor
+	Cursor   string // of the page before, with the same query otherwise
+}
+
+// UserPage is one page of a list.
+type UserPage struct {
+	Users   []User // without roles
+	HasNext bool
+	Cursor  string // of the next page; "" when there is none
+}
+
+// Users creates, finds, changes and ends accounts.
+//
+// Every method applies the actor's customer: what lies in another customer is ErrNotFound. Admins (role "admin") act
+// on all users of their customer, the role "service" reads and changes users who hold neither "admin" nor "service",
+// everybody reads and changes themselves; System() acts everywhere.
+type Users struct{ *core }
+
+// Create adds an account. Only admins and System may; the customer is the actor's.
+//
+// Errors: ErrForbidden, ErrInvalid (with fields), ErrInvalidPhone, ErrWeakPassword, ErrEmailTaken, ErrUsernameTaken,
+// ErrPhoneTaken, ErrIDTaken, ErrQuota. Unknown roles are ErrInvalid with the field "roles".
+func (u *Users) Create(ctx context.Context, actor Actor, n NewUser) (User, error) {
+	if err := actor.managing(); err != nil {
+		return User{}, err
+	}
+	if !actor.isSystem() {
+		if n.ID != "" || n.CustomerID != "" || n.EmailVerified || n.PhoneVerified || n.PasswordHash != "" {
+			return User{}, ErrForbidden
+		}
+		n.CustomerID = actor.CustomerID()
+	}
+	a, err := u.newAccount(ctx, n)
+	if err != nil {
+		return User{}, err
+	}
+	for _, role := range a.Roles {
+		if !u.mayGrant(actor, role.Code) {
+			return User{}, ErrForbidden
+		}
+	}
+	if err := u.beforeCreated(ctx, a.User); err != nil {
+		return User{}, err
+	}
+	err = u.store.InsertUser(ctx, UserInsert{Account: a, Event: u.event(actor, EventUserCreated, a.User, "")})
+	if err = u.wrote(err); err != nil {
+		return User{}, err
+	}
+	u.userCreated(ctx, a.User)
+	return a.User, nil
+}
+
+func (u *Users) beforeCreated(ctx context.Context, user User) error {
+	if hook := u.hooks.BeforeUserCreated; hook != nil {
+		return hook(ctx, user.clone())
+	}
+	return nil
+}
+
+// newAccount validates n and builds the account, its password hashed.
+func (u *Users) newAccount(ctx context.Context, n NewUser) (Account, error) {
+	now := u.nowMillis()
+	a := Account{User: User{
+		ID: n.ID, Active: n.Active, CustomerID: n.CustomerID,
+		EmailVerified: n.EmailVerified, PhoneVerified: n.PhoneVerified, CreatedAt: now, UpdatedAt: now,
+	}, Version: 1, Epoch: 1}
+	if a.ID == "" {
+		a.ID = newID()
+	} else if !ValidID(a.ID) {
+		return Account{}, ErrInvalid.Field("id", "1 to 64 of A-Z a-z 0-9 . _ : -, and no word of a route")
+	}
+	err := u.setIdentity(&a, UserChange{
+		Email: &n.Email, Username: &n.Username, Phone: &n.Phone, Name: &n.Name, FirstName: &n.FirstName, LastName: &n.LastName,
+	})
+	if err != nil {
+		return Account{}, err
+	}
+	a.EmailVerified = n.EmailVerified && a.EmailKey != ""
+	a.PhoneVerified = n.PhoneVerified && a.Phone != ""
+	if a.Roles, err = u.resolveRoles(ctx, n.Roles); err != nil {
+		return Account{}, err
+	}
+	a.PasswordHash = n.PasswordHash
+	if n.Password != "" {
+		if a.PasswordHash, err = u.hashNew(ctx, n.Password, a); err != nil {
+			return Account{}, err
+		}
+	}
+	return a, nil
+}
+
+// setIdentity puts the identifiers and names of ch into a, normalised, and reports all that is wrong at once.
+func (u *Users) setIdentity(a *Account, ch UserChange) error {
+	bad := ErrInvalid
+	set := func(field string, in *string, apply func(string) error) {
+		if in == nil {
+			return
+		}
+		if err := apply(*in); err != nil {
+			bad = bad.Field(field, err.Error())
+		}
+	}
+	set("email", ch.Email, func(in string) error {
+		typed, key, err := NormalizeEmail(in)
+		if err != nil && strings.TrimSpace(in) != "" {
+			return err
+		}
+		if key != a.EmailKey {
+			a.EmailVerified = false
+		}
+		a.Email, a.EmailKey = typed, key
+		return nil
+	})
+	set("username", ch.Username, func(in string) error {
+		typed, key, err := NormalizeUsername(in)
+		if err != nil && strings.TrimSpace(in) != "" {
+			return err
+		}
+		a.Username, a.UsernameKey = typed, key
+		return nil
+	})
+	set("name", ch.Name, func(in string) (err error) { a.Name, err = normalizeName(in); return })
+	set("first_name", ch.FirstName, func(in string) (err error) { a.FirstName, err = normalizeName(in); return })
+	set("last_name", ch.LastName, func(in string) (err error) { a.LastName, err = normalizeName(in); return })
+	if bad != ErrInvalid {
+		return bad
+	}
+	if ch.Phone != nil {
+		phone := ""
+		if strings.TrimSpace(*ch.Phone) != "" {
+			var err error
+			if phone, err = NormalizePhone(*ch.Phone, u.cfg.DefaultRegion); err != nil {
+				return err
+			}
+		}
+		if phone != a.Phone {
+			a.PhoneVerified = false
+		}
+		a.Phone = phone
+	}
+	if a.EmailKey == "" && a.UsernameKey == "" && a.Phone == "" {
+		return errNoUserInNewUser
+	}
+	a.NameKey = foldForSearch(a.DisplayName())
+	return nil
+}
+
+// ByID finds a user by id. Oneself, admins, service, System. ErrNotFound, ErrForbidden.
+func (u *Users) ByID(ctx context.Context, actor Actor, id string) (User, error) {
+	if err := actor.reaching(id); err != nil {
+		return User{}, err
+	}
+	a, err := u.account(ctx, actor, id)
+	return readable(actor, a, err)
+}
+
+// readable applies rank to what was read.
+func readable(actor Actor, a Account, err error) (User, error) {
+	if err == nil {
+		err = actor.mayRead(a.User)
+	}
+	if err != nil {
+		return User{}, err
+	}
+	return a.User, nil
+}
+
+// ByEmail finds a user by e-mail address, in any spelling that NormalizeEmail makes one. Admins, service, System.
+// ErrNotFound, also for what is no e-mail address; ErrForbidden.
+func (u *Users) ByEmail(ctx context.Context, actor Actor, email string) (User, error) {
+	if err := actor.reaching(""); err != nil {
+		return User{}, err
+	}
+	_, key, err := NormalizeEmail(email)
+	if err != nil {
+		return User{}, ErrNotFound
+	}
+	a, err := u.store.AccountByIdentifier(ctx, actor.scope(), Identifier{EmailIdentifier, key})
+	return readable(actor, a, err)
+}
+
+// account reads a user in the actor's customer. An id no account can have is not asked for.
+func (c *core) account(ctx context.Context, actor Actor, id string) (Account, error) {
+	if !ValidID(id) {
+		return Account{}, ErrNotFound
+	}
+	return c.store.AccountByID(ctx, actor.scope(), id)
+}
+
+// List reads a page of the users of the actor's customer, or of all with System. Only admins and System.
+// ErrForbidden; ErrWrongArgs for a limit, offset or cursor that is none.
+func (u *Users) List(ctx context.Context, actor Actor, q UserQuery) (UserPage, error) {
+	if err := actor.managing(); err != nil {
+		return UserPage{}, err
+	}
+	f, err := u.filter(actor, q)
+	if err != nil {
+		return UserPage{}, err
+	}
+	limit := f.Limit
+	f.Limit++ // one more tells whether there is a next page
+	users, err := u.store.ListUsers(ctx, f)
+	if err != nil {
+		return UserPage{}, err
+	}
+	page := UserPage{Users: users}
+	if len(users) > limit {
+		page.Users, page.HasNext = users[:limit:limit], true
+		last := page.Users[limit-1]
+		page.Cursor = u.cursor(actor, q, last.ID, foldForSearch(last.DisplayName()))
+	}
+	return page, nil
+}
+
+// maxFilter bounds the texts of a list's filters, in bytes.
+const maxFilter = 256
+
+func (u *Users) filter(actor Actor, q UserQuery) (UserFilter, error) {
+	f := UserFilter{
+		Scope: actor.scope(), EmailPart: foldForSearch(strings.TrimSpace(q.Email)), NamePart: foldForSearch(strings.TrimSpace(q.Name)),
+		MatchAll: q.MatchAll, Prefix: foldForSearch(q.Prefix), Active: q.Active, Offset: q.Offset, Limit: q.Limit,
+	}
+	bad := ErrWrongArgs
+	for name, text := range map[string]string{"email": q.Email, "name": q.Name, "prefix": q.Prefix} {
+		if len(text) > maxFilter || !plainText(text) {
+			bad = bad.Field(name, "at most 256 bytes of UTF-8 without control characters")
+		}
+	}
+	if f.Limit == 0 {
+		f.Limit = 20
+	}
+	if f.Limit < 1 || f.Limit > 100 {
+		bad = bad.Field("limit", "1 to 100")
+	}
+	if q.Offset < 0 || q.Offset > 1<<31 {
+		bad = bad.Field("offset", "0 or more")
+	}
+	if q.Cursor != "" {
+		var ok bool
+		if f.AfterID, f.AfterName, ok = u.openCursor(actor, q); !ok {
+			bad = bad.Field("cursor", "not a cursor of this list")
+		}
+		if q.Offset != 0 {
+			bad = bad.Field("offset", "not together with cursor")
+		}
+	}
+	if bad != ErrWrongArgs {
+		return UserFilter{}, bad
+	}
+	return f, nil
+}
+
+// Deactivate ends all trust in a user until they are activated again by Change. Only admins and System. Once more
+// is no error. ErrNotFound, ErrForbidden, ErrLastAdmin.
+func (u *Users) Deactivate(ctx context.Context, actor Actor, id string) (User, error) {
+	no := false
+	user, _, err := u.Change(ctx, actor, id, UserChange{Active: &no})
+	return user, err
+}
+
+// Delete erases a user with their sessions. The audit trail keeps the id. Only admins and System. ErrNotFound,
+// ErrForbidden, ErrLastAdmin.
+func (u *Users) Delete(ctx context.Context, actor Actor, id string) error {
+	if err := actor.managing(); err != nil {
+		return err
+	}
+	for range maxTries {
+		a, err := u.account(ctx, actor, id)
+		if err != nil {
+			return err
+		}
+		if err := u.mayTouch(actor, a.User); err != nil {
+			return err
+		}
+		revoke := u.revokeUser(a.ID, deadForever)
+		err = u.store.DeleteUser(ctx, UserDelete{
+			Scope: actor.scope(), ID: a.ID, Customer: a.CustomerID, IfVersion: a.Version,
+			KeepAdmin: a.Active && a.HasRole(RoleAdmin), Revoke: revoke,
+			Event: u.event(actor, EventUserDeleted, a.User, ""),
+		})
+		if u.again(err) {
+			continue
+		}
+		if err = u.wrote(err, revoke...); err != nil {
+			return err
+		}
+		u.userDeleted(ctx, a.User)
+		return nil
+	}
+	return ErrUnavailable
+}
+
+// SelfRegistration is what somebody may say of an account of their own.
+type SelfRegistration struct {
+	Email     string
+	Username  string
+	Phone     string
+	Name      string
+	FirstName string
+	LastName  string
+	Password  Secret // required
+}
+
+// Register creates an account for whoever asks, under Config.Registration, and logs it in. The customer and the roles
+// are the configuration's. Every registration counts against the actor's address.
+//
+// ErrNoCredentials when registration is closed; ErrRateLimited; else as Create. An ErrEmailTaken or ErrUsernameTaken
+// tells that there is such an account.
+func (u *Users) Register(ctx context.Context, actor Actor, r SelfRegistration) (User, Tokens, error) {
+	fail := func(err error) (User, Tokens, error) { return User{}, Tokens{}, err }
+	if err := actor.some(); err != nil {
+		return fail(err)
+	}
+	if u.cfg.Registration.Policy == RegistrationClosed {
+		return fail(ErrNoCredentials)
+	}
+	if err := wellFormedPassword(r.Password); err != nil {
+		return fail(err)
+	}
+	if _, err := u.take(ctx, LimitRegister, actor, ""); err != nil {
+		return fail(err)
+	}
+	n := NewUser{
+		Email: r.Email, Username: r.Username, Phone: r.Phone, Name: r.Name, FirstName: r.FirstName, LastName: r.LastName,
+		Password: r.Password, Active: true, CustomerID: u.cfg.Registration.Customer,
+	}
+	for _, code := range u.cfg.Registration.Roles {
+		n.Roles = append(n.Roles, RoleRef{Code: code})
+	}
+	a, err := u.newAccount(ctx, n)
+	if err != nil {
+		return fail(err)
+	}
+	if err := u.beforeCreated(ctx, a.User); err != nil {
+		return fail(err)
+	}
+	s := u.newSession(actor, a.ID, []string{"pwd"})
+	a.LastLogin = s.CreatedAt
+	event := u.event(actor, EventUserRegistered, a.User, "")
+	event.ActorID, event.SessionID = a.ID, s.ID
+	if err := u.wrote(u.store.InsertUser(ctx, UserInsert{Account: a, Session: &s, Event: event})); err != nil {
+		return fail(err)
+	}
+	u.userCreated(ctx, a.User)
+	tokens, err := u.issue(a, s)
+	return a.User, tokens, err
+}
