@@ -44,19 +44,23 @@ func (a *Auth) Login(ctx context.Context, actor Actor, r LoginRequest) (User, To
 			if attempt, err = a.take(ctx, LimitLogin, actor, subject); err != nil {
 				return User{}, Tokens{}, a.limited(ctx, actor, acc.User, err)
 			}
+			defer attempt.release()
 		}
 		if try == 0 || acc.PasswordHash != checked {
 			ok, upgraded, err := a.hashes.check(ctx, acc.PasswordHash, r.Password)
 			if err != nil {
 				return User{}, Tokens{}, err
 			}
-			if !ok || !acc.Active {
+			if !ok {
 				return User{}, Tokens{}, a.refused(ctx, actor, acc, EventLoginFailed, ErrBadCredentials)
 			}
 			checked = acc.PasswordHash
-			if upgraded != "" {
+			if acc.Active && upgraded != "" {
 				a.upgrade(ctx, actor, acc, upgraded)
 			}
+		}
+		if !acc.Active {
+			return User{}, Tokens{}, a.refused(ctx, actor, acc, EventLoginFailed, ErrBadCredentials)
 		}
 		tokens, err := a.openSession(ctx, actor, acc, []string{"pwd"}, EventLogin)
 		if errors.Is(err, ErrChanged) {
@@ -299,9 +303,11 @@ func (a *Auth) refresh(ctx context.Context, actor Actor, id string, counter int6
 
 // refreshFailed counts a refresh token that does not hold.
 func (a *Auth) refreshFailed(ctx context.Context, actor Actor, refusal error) error {
-	if _, err := a.take(ctx, LimitRefresh, actor, ""); err != nil {
+	attempt, err := a.take(ctx, LimitRefresh, actor, "")
+	if err != nil {
 		return err
 	}
+	attempt.release()
 	return refusal
 }
 

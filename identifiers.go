@@ -145,7 +145,11 @@ func NormalizePhone(in, region string) (string, error) {
 	if err != nil || number.GetExtension() != "" || !phonenumbers.IsPossibleNumber(number) {
 		return "", ErrInvalidPhone
 	}
-	return phonenumbers.Format(number, phonenumbers.E164), nil
+	e164 := phonenumbers.Format(number, phonenumbers.E164)
+	if len(e164) > len("+")+15 { // ITU-T E.164; the library's plans allow some longer ones
+		return "", ErrInvalidPhone
+	}
+	return e164, nil
 }
 
 // parseIdentifier reads what somebody logs in with: with an @ an e-mail address, with a leading + a phone number, else

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -125,39 +126,52 @@ func (l Limits) check() error {
 	return nil
 }
 
-// taken is what one attempt took, to be given back when it turns out well.
+// taken is what one attempt took: to be released when it is over, and given back when it turned out well.
 type taken struct {
 	core    *core
 	account []string
 	address []string
+	held    []string
 }
 
 // take counts an attempt. account is the same text for every spelling and identifier of one account. When a budget is
 // used up it answers ErrRateLimited with the time to wait, and nothing is counted. When the store cannot be asked the
 // attempt fails: a limiter that is down must not be a way around it.
-func (c *core) take(ctx context.Context, name string, actor Actor, account string) (taken, error) {
-	t := taken{core: c}
+//
+// An attempt is counted before it is judged, or a burst would not be counted at all. So that a burst of right
+// passwords is not refused for attempts that are merely under way, those of one account go one by one on this node, and
+// of one address a quarter of its budget at a time. The caller has to release what it got.
+func (c *core) take(ctx context.Context, name string, actor Actor, account string) (t taken, err error) {
+	t.core = c
 	if c.bound != nil {
 		return t, ErrInTx
 	}
+	defer func() {
+		if err != nil {
+			t.release()
+		}
+	}()
 	var takes []LimitTake
 	for _, limit := range c.cfg.Limits[name] {
-		key, ok := "", false
-		switch limit.Per {
-		case PerAccount:
-			if key, ok = c.limitKey(name, limit, account), account != ""; ok {
-				t.account = append(t.account, key)
-			}
-		case PerAddress:
+		subject, atOnce := account, 1
+		if limit.Per == PerAddress {
 			// Without an address (a host that gave none) there is nothing to count by.
-			if address := addressBlock(actor.address); address != "" {
-				key, ok = c.limitKey(name, limit, address), true
-				t.address = append(t.address, key)
-			}
+			subject, atOnce = addressBlock(actor.address), max(1, limit.Max/4)
 		}
-		if ok {
-			takes = append(takes, LimitTake{Key: key, Max: limit.Max, Window: limit.Window})
+		if subject == "" {
+			continue
 		}
+		key := c.limitKey(name, limit, subject)
+		if err := c.gate.enter(ctx, key, atOnce, c.cfg.Password.QueueTimeout); err != nil {
+			return t, err
+		}
+		t.held = append(t.held, key)
+		if limit.Per == PerAccount {
+			t.account = append(t.account, key)
+		} else {
+			t.address = append(t.address, key)
+		}
+		takes = append(takes, LimitTake{Key: key, Max: limit.Max, Window: limit.Window})
 	}
 	if len(takes) == 0 {
 		return t, nil
@@ -170,6 +184,14 @@ func (c *core) take(ctx context.Context, name string, actor Actor, account strin
 		return t, ErrRateLimited.After(wait)
 	}
 	return t, nil
+}
+
+// release lets the next attempt of the same account or address begin.
+func (t *taken) release() {
+	for _, key := range t.held {
+		t.core.gate.leave(key)
+	}
+	t.held = nil
 }
 
 // succeeded gives the attempt back: the account's counter starts anew, the address's loses only this attempt (or an
@@ -187,6 +209,53 @@ func (t taken) succeeded(ctx context.Context) {
 	}
 	if err := t.core.store.ReturnLimits(ctx, returns); err != nil {
 		t.core.log.WarnContext(ctx, "could not give an attempt back", slog.String("error", err.Error()))
+	}
+}
+
+// gate bounds how many attempts on one key are under way in this process. It holds no more keys than attempts.
+type gate struct {
+	mu   sync.Mutex
+	keys map[string]*gateKey
+}
+
+type gateKey struct {
+	places chan struct{}
+	users  int
+}
+
+func (g *gate) enter(ctx context.Context, key string, places int, timeout time.Duration) error {
+	g.mu.Lock()
+	k := g.keys[key]
+	if k == nil {
+		k = &gateKey{places: make(chan struct{}, places)}
+		g.keys[key] = k
+	}
+	k.users++
+	g.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	select {
+	case k.places <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		g.forget(key, k)
+		return ErrUnavailable.Wrap(context.Cause(ctx))
+	}
+}
+
+func (g *gate) leave(key string) {
+	g.mu.Lock()
+	k := g.keys[key]
+	g.mu.Unlock()
+	<-k.places
+	g.forget(key, k)
+}
+
+func (g *gate) forget(key string, k *gateKey) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if k.users--; k.users == 0 {
+		delete(g.keys, key)
 	}
 }
 

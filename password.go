@@ -163,7 +163,7 @@ type hashPool struct {
 	room    *semaphore.Weighted
 	timeout time.Duration
 
-	live1 func() // called once for each hash of the live parameters; for tests
+	onLive func() // called for each hash of the live parameters; for tests
 }
 
 func newHashPool(p PasswordPolicy) (*hashPool, error) {
@@ -174,10 +174,10 @@ func newHashPool(p PasswordPolicy) (*hashPool, error) {
 		return nil, errors.New("Config.Password: Workers, QueueTimeout and MinLength have to be positive")
 	}
 	size := int64(p.Workers) * int64(p.Argon2id.MemoryKiB)
-	return &hashPool{live: p.Argon2id, size: size, room: semaphore.NewWeighted(size), timeout: p.QueueTimeout, live1: func() {}}, nil
+	return &hashPool{live: p.Argon2id, size: size, room: semaphore.NewWeighted(size), timeout: p.QueueTimeout, onLive: func() {}}, nil
 }
 
-// sane bounds parameters: those of a stored hash come from a database, maybe from an import (CVE-like m=4 GiB).
+// sane bounds parameters: those of a stored hash come from a database, and m = 4 GiB would be an attack.
 func (a Argon2id) sane() bool {
 	return a.Threads >= 1 && a.Threads <= 16 && a.Passes >= 1 && a.Passes <= 64 &&
 		a.MemoryKiB >= 8*uint32(a.Threads) && a.MemoryKiB <= 1<<20
@@ -193,7 +193,7 @@ func (p *hashPool) run(ctx context.Context, params Argon2id, password Secret, sa
 	}
 	defer p.room.Release(weight)
 	if params == p.live {
-		p.live1()
+		p.onLive()
 	}
 	// NFC is the one transformation: the same password typed on two systems is the same bytes (RFC 8265).
 	normal := norm.NFC.String(string(password))

@@ -147,7 +147,7 @@ const maxRoles = 64
 // ignored: whoever meant to give a role has to learn that they did not.
 func (c *core) resolveRoles(ctx context.Context, refs []RoleRef) ([]Role, error) {
 	if len(refs) == 0 {
-		return nil, nil
+		return []Role{}, nil
 	}
 	if len(refs) > maxRoles {
 		return nil, ErrInvalid.Field("roles", "at most 64")

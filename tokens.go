@@ -1,22 +1,13 @@
 package userapi
 
 import (
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/hkdf"
 	"crypto/hmac"
-	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"math/big"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -88,14 +79,6 @@ type tokenKeys struct {
 	parser           *jwt.Parser
 }
 
-// accessKey is a key with its one algorithm.
-type accessKey struct {
-	method   jwt.SigningMethod
-	sign     any
-	verify   any
-	retireAt time.Time
-}
-
 // derive makes the key for one purpose, so that no key is ever used for two.
 func derive(secret Secret, purpose string, size int) ([]byte, error) {
 	return hkdf.Key(sha256.New, []byte(secret), nil, "userapi "+purpose+" v1", size)
@@ -122,7 +105,7 @@ func newTokenKeys(cfg Config) (*tokenKeys, error) {
 		}
 		id := base64.RawURLEncoding.EncodeToString(made[0])
 		if k.ring == nil {
-			k.hmac[id] = &accessKey{method: jwt.SigningMethodHS256, sign: made[1], verify: made[1]}
+			k.hmac[id] = &accessKey{alg: "HS256", sign: made[1], verify: made[1]}
 		}
 		k.refresh[id] = made[2]
 		if i == 0 {
@@ -152,7 +135,7 @@ func (k *tokenKeys) verifying(id string) *accessKey {
 func (k *tokenKeys) signAccess(c *accessClaims) (Secret, error) {
 	c.Issuer, c.Audience = k.issuer, k.audience
 	id, key := k.signing()
-	t := jwt.NewWithClaims(key.method, c)
+	t := jwt.NewWithClaims(jwt.GetSigningMethod(key.alg), c)
 	t.Header["typ"], t.Header["kid"] = accessType, id
 	text, err := t.SignedString(key.sign)
 	return Secret(text), err
@@ -174,7 +157,7 @@ func (k *tokenKeys) verifyAccess(token string, now time.Time) (*Identity, error)
 		}
 		kid, _ := t.Header["kid"].(string)
 		key := k.verifying(kid)
-		if key == nil || key.method.Alg() != t.Method.Alg() {
+		if key == nil || key.alg != t.Method.Alg() {
 			return nil, errors.New("unknown key")
 		}
 		if !key.retireAt.IsZero() && !now.Before(key.retireAt) {
@@ -246,144 +229,4 @@ func (k *tokenKeys) verifyRefresh(token string) (session string, counter int64, 
 	}
 	counter, err := strconv.ParseInt(part[3], 10, 64)
 	return part[2], counter, err == nil
-}
-
-// Key is a key pair that signs access tokens: ed25519.PrivateKey (EdDSA), *ecdsa.PrivateKey on P-256 (ES256) or
-// *rsa.PrivateKey of at least 2,048 bits (RS256). A public key of these kinds verifies only.
-type Key struct {
-	ID       string    // the header kid: 1 to 64 of A-Z a-z 0-9 . _ : -
-	Key      any       // the private or public key
-	RetireAt time.Time // from then on its tokens are refused; zero = never
-}
-
-// Keyring holds asymmetric keys. It may be changed while it is in use.
-type Keyring struct{ set atomic.Pointer[keySet] }
-
-type keySet struct {
-	first string
-	keys  map[string]*accessKey
-	jwks  []byte
-}
-
-// NewKeyring makes a key ring. The first key signs, all verify.
-func NewKeyring(keys ...Key) (*Keyring, error) {
-	r := new(Keyring)
-	return r, r.Set(keys...)
-}
-
-// Set replaces the keys at once. To rotate without an outage over several nodes, first add the new key behind the
-// old one everywhere, then put it first, then give the old one a RetireAt one access lifetime ahead.
-func (r *Keyring) Set(keys ...Key) error {
-	if len(keys) == 0 {
-		return errors.New("userapi: a Keyring needs a key")
-	}
-	set := &keySet{first: keys[0].ID, keys: map[string]*accessKey{}}
-	var public []jwk
-	for i, key := range keys {
-		ak, pub, err := readKey(key)
-		if err != nil {
-			return fmt.Errorf("userapi: key %d: %w", i, err)
-		}
-		if set.keys[key.ID] != nil {
-			return fmt.Errorf("userapi: key %d: its id is there twice", i)
-		}
-		if i == 0 && (ak.sign == nil || !key.RetireAt.IsZero()) {
-			return errors.New("userapi: the first key has to be a private key without RetireAt")
-		}
-		set.keys[key.ID] = ak
-		public = append(public, pub)
-	}
-	set.jwks, _ = json.Marshal(map[string][]jwk{"keys": public})
-	r.set.Store(set)
-	return nil
-}
-
-// JWKS is the RFC 7517 set of the public keys, as JSON.
-func (r *Keyring) JWKS() []byte {
-	if r == nil {
-		return []byte(`{"keys":[]}`)
-	}
-	return r.set.Load().jwks
-}
-
-// jwk is a public key in the form of RFC 7517, 7518 and 8037.
-type jwk struct {
-	Type      string `json:"kty"`
-	Use       string `json:"use"`
-	ID        string `json:"kid"`
-	Algorithm string `json:"alg"`
-	Curve     string `json:"crv,omitempty"`
-	X         string `json:"x,omitempty"`
-	Y         string `json:"y,omitempty"`
-	N         string `json:"n,omitempty"`
-	E         string `json:"e,omitempty"`
-}
-
-func readKey(k Key) (*accessKey, jwk, error) {
-	if !ValidID(k.ID) {
-		return nil, jwk{}, errors.New("needs an id of 1 to 64 of A-Z a-z 0-9 . _ : -")
-	}
-	key := &accessKey{retireAt: k.RetireAt}
-	var public crypto.PublicKey = k.Key
-	if private, ok := k.Key.(crypto.Signer); ok {
-		key.sign, public = private, private.Public()
-	}
-	key.verify = public
-	pub := jwk{Use: "sig", ID: k.ID}
-	b64 := base64.RawURLEncoding.EncodeToString
-	switch p := public.(type) {
-	case ed25519.PublicKey:
-		if len(p) != ed25519.PublicKeySize {
-			return nil, jwk{}, errors.New("not an Ed25519 key")
-		}
-		key.method, pub.Type, pub.Curve, pub.X = jwt.SigningMethodEdDSA, "OKP", "Ed25519", b64(p)
-	case *ecdsa.PublicKey:
-		if p.Curve != elliptic.P256() {
-			return nil, jwk{}, errors.New("ES256 needs the curve P-256")
-		}
-		point, err := p.Bytes()
-		if err != nil {
-			return nil, jwk{}, err
-		}
-		key.method, pub.Type, pub.Curve, pub.X, pub.Y = jwt.SigningMethodES256, "EC", "P-256", b64(point[1:33]), b64(point[33:])
-	case *rsa.PublicKey:
-		if p.N.BitLen() < 2048 {
-			return nil, jwk{}, errors.New("RS256 needs at least 2,048 bits")
-		}
-		key.method, pub.Type, pub.N, pub.E = jwt.SigningMethodRS256, "RSA", b64(p.N.Bytes()), b64(big.NewInt(int64(p.E)).Bytes())
-	default:
-		return nil, jwk{}, fmt.Errorf("%T is none of the supported kinds", k.Key)
-	}
-	pub.Algorithm = key.method.Alg()
-	return key, pub, nil
-}
-
-// cursor makes the cursor of a list's next page. It is bound to the caller's customer and to the query, so that a
-// forged or foreign one is found out.
-func (c *core) cursor(actor Actor, q UserQuery, id, name string) string {
-	body, _ := json.Marshal([2]string{id, name})
-	return base64.RawURLEncoding.EncodeToString(append(c.cursorMAC(actor, q, body), body...))
-}
-
-func (c *core) openCursor(actor Actor, q UserQuery) (id, name string, ok bool) {
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(q.Cursor)
-	if err != nil || len(raw) < sha256.Size || !hmac.Equal(raw[:sha256.Size], c.cursorMAC(actor, q, raw[sha256.Size:])) {
-		return "", "", false
-	}
-	var at [2]string
-	err = json.Unmarshal(raw[sha256.Size:], &at)
-	return at[0], at[1], err == nil
-}
-
-func (c *core) cursorMAC(actor Actor, q UserQuery, body []byte) []byte {
-	active := "any"
-	if q.Active != nil {
-		active = strconv.FormatBool(*q.Active)
-	}
-	bound, _ := json.Marshal([]any{actor.scope(), q.Email, q.Name, q.MatchAll, q.Prefix, active})
-	mac := hmac.New(sha256.New, c.tokens.cursorKey)
-	mac.Write(bound)
-	mac.Write([]byte{0})
-	mac.Write(body)
-	return mac.Sum(nil)
 }

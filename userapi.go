@@ -105,6 +105,7 @@ type core struct {
 	tokens *tokenKeys
 	feed   *feed
 	hashes *hashPool
+	gate   *gate
 	bound  *afterCommit // of an API inside a host's transaction
 }
 
@@ -122,7 +123,7 @@ func New(cfg Config) (*API, error) {
 		return nil, fmt.Errorf("userapi: %w", err)
 	}
 	return assemble(&core{
-		cfg: cfg, store: cfg.Store, hooks: cfg.Hooks, log: cfg.Logger, tokens: keys, hashes: hashes,
+		cfg: cfg, store: cfg.Store, hooks: cfg.Hooks, log: cfg.Logger, tokens: keys, hashes: hashes, gate: &gate{keys: map[string]*gateKey{}},
 		feed: newFeed(cfg.Store, cfg.Now, cfg.Staleness, cfg.FeedTimeout),
 	}), nil
 }
@@ -311,12 +312,12 @@ func (a *API) Sweep(ctx context.Context) (int, error) {
 	}
 }
 
-// Bootstrap describes the first account.
+// Bootstrap describes the first account. Without Username and Email there is none, only roles and customer.
 type Bootstrap struct {
 	Customer string // id of the first customer; default "default"
-	Username string // one of Username and Email is required
+	Username string
 	Email    string
-	Password Secret // required
+	Password Secret // required for an account
 }
 
 // Bootstrap makes sure there are the roles "admin" and "service", the customer, and an active admin account in it.
@@ -328,8 +329,19 @@ func (a *API) Bootstrap(ctx context.Context, b Bootstrap) (created bool, err err
 	if b.Customer == "" {
 		b.Customer = "default"
 	}
-	if b.Password == "" {
+	account := b.Username != "" || b.Email != ""
+	if account && b.Password == "" {
 		return false, ErrInvalid.Field("password", "required")
+	}
+	for _, identifier := range []string{b.Username, b.Email} {
+		id, ok := parseIdentifier(identifier)
+		if !ok {
+			continue
+		}
+		_, err := a.core.store.AccountByIdentifier(ctx, Scope{All: true}, id)
+		if !errors.Is(err, ErrNotFound) {
+			return false, err
+		}
 	}
 	for _, role := range []Role{{ID: RoleAdmin, Code: RoleAdmin, Name: "Admin"}, {ID: RoleService, Code: RoleService, Name: "Service"}} {
 		w := RoleWrite{Role: role, Event: a.core.event(System(), EventRoleCreated, User{}, role.Code)}
@@ -340,6 +352,9 @@ func (a *API) Bootstrap(ctx context.Context, b Bootstrap) (created bool, err err
 	_, err = a.Customers.Create(ctx, System(), Customer{ID: b.Customer, Name: b.Customer})
 	if err != nil && !errors.Is(err, ErrIDTaken) {
 		return false, err
+	}
+	if !account {
+		return false, nil
 	}
 	_, err = a.Users.Create(ctx, System(), NewUser{
 		Email: b.Email, Username: b.Username, Password: b.Password, Active: true,

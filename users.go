@@ -100,25 +100,6 @@ type UserChange struct {
 	PhoneVerified *bool
 }
 
-// UserQuery selects a page of a list.
-type UserQuery struct {
-	Email    string // substring, ignoring case
-	Name     string // substring of name (else first and last name, else username), ignoring case
-	MatchAll bool   // both must match; default: one of them
-	Prefix   string // name or username starts with it, ignoring case; the page is then ordered by name, else by id
-	Active   *bool
-	Limit    int    // 1 to 100; 0 = 20
-	Offset   int    // ≥ 0; not with Cursor
-	Cursor   string // of the page before, with the same query otherwise
-}
-
-// UserPage is one page of a list.
-type UserPage struct {
-	Users   []User // without roles
-	HasNext bool
-	Cursor  string // of the next page; "" when there is none
-}
-
 // Users creates, finds, changes and ends accounts.
 //
 // Every method applies the actor's customer: what lies in another customer is ErrNotFound. Admins (role "admin") act
@@ -200,7 +181,7 @@ func (u *Users) newAccount(ctx context.Context, n NewUser) (Account, error) {
 }
 
 // setIdentity puts the identifiers and names of ch into a, normalised, and reports all that is wrong at once.
-func (u *Users) setIdentity(a *Account, ch UserChange) error {
+func (c *core) setIdentity(a *Account, ch UserChange) error {
 	bad := ErrInvalid
 	set := func(field string, in *string, apply func(string) error) {
 		if in == nil {
@@ -239,7 +220,7 @@ func (u *Users) setIdentity(a *Account, ch UserChange) error {
 		phone := ""
 		if strings.TrimSpace(*ch.Phone) != "" {
 			var err error
-			if phone, err = NormalizePhone(*ch.Phone, u.cfg.DefaultRegion); err != nil {
+			if phone, err = NormalizePhone(*ch.Phone, c.cfg.DefaultRegion); err != nil {
 				return err
 			}
 		}
@@ -289,75 +270,26 @@ func (u *Users) ByEmail(ctx context.Context, actor Actor, email string) (User, e
 	return readable(actor, a, err)
 }
 
+// ByUsername finds a user by username, in any spelling that NormalizeUsername makes one. Admins, service, System.
+// ErrNotFound, also for what is no username; ErrForbidden.
+func (u *Users) ByUsername(ctx context.Context, actor Actor, username string) (User, error) {
+	if err := actor.reaching(""); err != nil {
+		return User{}, err
+	}
+	_, key, err := NormalizeUsername(username)
+	if err != nil {
+		return User{}, ErrNotFound
+	}
+	a, err := u.store.AccountByIdentifier(ctx, actor.scope(), Identifier{UsernameIdentifier, key})
+	return readable(actor, a, err)
+}
+
 // account reads a user in the actor's customer. An id no account can have is not asked for.
 func (c *core) account(ctx context.Context, actor Actor, id string) (Account, error) {
 	if !ValidID(id) {
 		return Account{}, ErrNotFound
 	}
 	return c.store.AccountByID(ctx, actor.scope(), id)
-}
-
-// List reads a page of the users of the actor's customer, or of all with System. Only admins and System.
-// ErrForbidden; ErrWrongArgs for a limit, offset or cursor that is none.
-func (u *Users) List(ctx context.Context, actor Actor, q UserQuery) (UserPage, error) {
-	if err := actor.managing(); err != nil {
-		return UserPage{}, err
-	}
-	f, err := u.filter(actor, q)
-	if err != nil {
-		return UserPage{}, err
-	}
-	limit := f.Limit
-	f.Limit++ // one more tells whether there is a next page
-	users, err := u.store.ListUsers(ctx, f)
-	if err != nil {
-		return UserPage{}, err
-	}
-	page := UserPage{Users: users}
-	if len(users) > limit {
-		page.Users, page.HasNext = users[:limit:limit], true
-		last := page.Users[limit-1]
-		page.Cursor = u.cursor(actor, q, last.ID, foldForSearch(last.DisplayName()))
-	}
-	return page, nil
-}
-
-// maxFilter bounds the texts of a list's filters, in bytes.
-const maxFilter = 256
-
-func (u *Users) filter(actor Actor, q UserQuery) (UserFilter, error) {
-	f := UserFilter{
-		Scope: actor.scope(), EmailPart: foldForSearch(strings.TrimSpace(q.Email)), NamePart: foldForSearch(strings.TrimSpace(q.Name)),
-		MatchAll: q.MatchAll, Prefix: foldForSearch(q.Prefix), Active: q.Active, Offset: q.Offset, Limit: q.Limit,
-	}
-	bad := ErrWrongArgs
-	for name, text := range map[string]string{"email": q.Email, "name": q.Name, "prefix": q.Prefix} {
-		if len(text) > maxFilter || !plainText(text) {
-			bad = bad.Field(name, "at most 256 bytes of UTF-8 without control characters")
-		}
-	}
-	if f.Limit == 0 {
-		f.Limit = 20
-	}
-	if f.Limit < 1 || f.Limit > 100 {
-		bad = bad.Field("limit", "1 to 100")
-	}
-	if q.Offset < 0 || q.Offset > 1<<31 {
-		bad = bad.Field("offset", "0 or more")
-	}
-	if q.Cursor != "" {
-		var ok bool
-		if f.AfterID, f.AfterName, ok = u.openCursor(actor, q); !ok {
-			bad = bad.Field("cursor", "not a cursor of this list")
-		}
-		if q.Offset != 0 {
-			bad = bad.Field("offset", "not together with cursor")
-		}
-	}
-	if bad != ErrWrongArgs {
-		return UserFilter{}, bad
-	}
-	return f, nil
 }
 
 // Deactivate ends all trust in a user until they are activated again by Change. Only admins and System. Once more
@@ -427,9 +359,11 @@ func (u *Users) Register(ctx context.Context, actor Actor, r SelfRegistration) (
 	if err := wellFormedPassword(r.Password); err != nil {
 		return fail(err)
 	}
-	if _, err := u.take(ctx, LimitRegister, actor, ""); err != nil {
+	attempt, err := u.take(ctx, LimitRegister, actor, "")
+	if err != nil {
 		return fail(err)
 	}
+	defer attempt.release()
 	n := NewUser{
 		Email: r.Email, Username: r.Username, Phone: r.Phone, Name: r.Name, FirstName: r.FirstName, LastName: r.LastName,
 		Password: r.Password, Active: true, CustomerID: u.cfg.Registration.Customer,

@@ -127,7 +127,7 @@ func (run *changing) once(ctx context.Context, id string) (User, Tokens, error) 
 func (run *changing) apply(ctx context.Context, a Account) (Account, error) {
 	ch := run.ch
 	a.UpdatedAt = run.nowMillis()
-	if err := (&Users{run.core}).setIdentity(&a, ch); err != nil {
+	if err := run.setIdentity(&a, ch); err != nil {
 		return a, err
 	}
 	if ch.Roles != nil {
@@ -181,6 +181,7 @@ func (run *changing) prove(ctx context.Context, acc Account) error {
 	if err != nil {
 		return err
 	}
+	defer attempt.release()
 	ok, _, err := run.hashes.check(ctx, acc.PasswordHash, current)
 	if err != nil {
 		return err

@@ -1,0 +1,426 @@
+package userapi_test
+
+import (
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/userapi/userapi"
+)
+
+func TestLogin_by_every_spelling_and_identifier(t *testing.T) {
+	w := newWorld(t, nil)
+	_, err := w.Users.Create(ctx, userapi.System(), userapi.NewUser{
+		Email: "Anna@Example.COM", Username: "Anna", Phone: "+49 30 901820", PhoneVerified: true, Password: password, Active: true, CustomerID: "default",
+	})
+	require.NoError(t, err)
+	for _, identifier := range []string{"anna@example.com", " ANNA@example.com ", "anna", "ＡＮＮＡ", "+4930901820", "+49 (0)30 90 18 20"} {
+		user, tokens, err := w.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: identifier, Password: password})
+		require.NoError(t, err, identifier)
+		assert.Equal(t, "Anna@Example.COM", user.Email, "shown as typed")
+		assert.Equal(t, w.clock.Now().Truncate(time.Millisecond), user.LastLogin)
+		w.accepted(tokens)
+	}
+}
+
+func TestLogin_F08_an_unproven_phone_is_no_login(t *testing.T) {
+	w := newWorld(t, nil)
+	for range 2 { // and two may claim one number
+		_, err := w.Users.Create(ctx, userapi.System(), userapi.NewUser{Phone: "+4930901820", Password: password, Active: true, CustomerID: "default"})
+		require.NoError(t, err)
+	}
+	_, _, err := w.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "+4930901820", Password: password})
+	assert.ErrorIs(t, err, userapi.ErrBadCredentials)
+}
+
+func TestLogin_E01_all_refusals_are_the_same(t *testing.T) {
+	w := newWorld(t, func(c *userapi.Config) { c.Limits = userapi.Limits{} })
+	w.user("default", "anna")
+	inactive := w.user("default", "ivan")
+	_, err := w.Users.Deactivate(ctx, userapi.System(), inactive.ID)
+	require.NoError(t, err)
+	_, err = w.Users.Create(ctx, userapi.System(), userapi.NewUser{Username: "nopw", Active: true, CustomerID: "default"})
+	require.NoError(t, err)
+	_, err = w.Users.Create(ctx, userapi.System(), userapi.NewUser{Username: "garbage", PasswordHash: "correct horse battery", Active: true, CustomerID: "default"})
+	require.NoError(t, err)
+	for _, r := range []userapi.LoginRequest{
+		{Identifier: "nobody", Password: password}, {Identifier: "anna", Password: another}, {Identifier: "ivan", Password: password},
+		{Identifier: "ivan", Password: another}, {Identifier: "nopw", Password: password}, {Identifier: "nopw", Password: "None"},
+		{Identifier: "garbage", Password: password}, {Identifier: "not@an@address", Password: password}, {Identifier: "", Password: password},
+		{Identifier: strings.Repeat("x", 100_000), Password: password}, {Identifier: "\x00", Password: password}, {Identifier: inactive.ID, Password: password},
+	} {
+		_, tokens, err := w.Auth.Login(ctx, anonymous(), r)
+		assert.Equal(t, userapi.ErrBadCredentials, err, r.Identifier[:min(len(r.Identifier), 20)])
+		assert.True(t, tokens.IsZero())
+	}
+	user, err := w.Users.ByID(ctx, userapi.System(), inactive.ID)
+	require.NoError(t, err)
+	assert.Zero(t, user.LastLogin, "a refused login leaves last_login alone")
+}
+
+func TestLogin_C03_C05_what_can_be_no_password_is_refused_before_any_look_up(t *testing.T) {
+	w := newWorld(t, nil)
+	for _, p := range []userapi.Secret{"", userapi.Secret(strings.Repeat("x", 1025)), "nul\x00", "\xff"} {
+		_, _, err := w.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "admin", Password: p})
+		assert.ErrorIs(t, err, userapi.ErrInvalid)
+	}
+}
+
+func TestLogin_the_number_one_is_nobodys_id(t *testing.T) {
+	w := newWorld(t, nil)
+	w.customer("two", 0)
+	_, err := w.Users.Create(ctx, userapi.System(), userapi.NewUser{ID: "1", Username: "first", Password: password, Active: true, CustomerID: "default"})
+	require.NoError(t, err)
+	_, err = w.Users.Create(ctx, userapi.System(), userapi.NewUser{ID: "2", Username: "1", Password: password, Active: true, CustomerID: "two"})
+	require.NoError(t, err)
+	_, actor := w.login("1", password)
+	assert.Equal(t, "2", actor.UserID())
+	assert.Equal(t, "two", actor.CustomerID())
+}
+
+func TestLogin_budget_is_one_for_all_spellings_and_outlasts_the_right_password(t *testing.T) {
+	w := newWorld(t, nil)
+	w.user("default", "anna")
+	spellings := []string{"anna", "ANNA", "anna@example.com", " Anna@EXAMPLE.com", "ａnna"}
+	for _, s := range spellings {
+		_, _, err := w.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: s, Password: another})
+		require.ErrorIs(t, err, userapi.ErrBadCredentials)
+	}
+	_, _, err := w.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "anna", Password: password})
+	require.ErrorIs(t, err, userapi.ErrRateLimited)
+	assert.Equal(t, 10*time.Minute, userapi.AsError(err).RetryAfter)
+	w.clock.add(10 * time.Minute)
+	w.login("anna", password)
+}
+
+func TestLogin_E07_an_unknown_name_is_limited_like_a_known_one(t *testing.T) {
+	w := newWorld(t, nil)
+	for range 5 {
+		_, _, err := w.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "nobody", Password: another})
+		require.ErrorIs(t, err, userapi.ErrBadCredentials)
+	}
+	_, _, err := w.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "NoBody", Password: another})
+	require.ErrorIs(t, err, userapi.ErrRateLimited)
+}
+
+func TestLogin_J03_a_success_clears_the_accounts_counter_not_the_addresss(t *testing.T) {
+	w := newWorld(t, func(c *userapi.Config) {
+		c.Limits = userapi.Limits{userapi.LimitLogin: {{Max: 3, Window: time.Minute, Per: userapi.PerAccount}, {Max: 5, Window: time.Minute, Per: userapi.PerAddress}}}
+	})
+	w.user("default", "anna")
+	bad := func(who string) error {
+		_, _, err := w.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: who, Password: another})
+		return err
+	}
+	require.ErrorIs(t, bad("anna"), userapi.ErrBadCredentials)
+	require.ErrorIs(t, bad("anna"), userapi.ErrBadCredentials)
+	w.login("anna", password) // does not count, clears anna's two
+	require.ErrorIs(t, bad("anna"), userapi.ErrBadCredentials)
+	require.ErrorIs(t, bad("anna"), userapi.ErrBadCredentials)
+	require.ErrorIs(t, bad("admin"), userapi.ErrBadCredentials) // the fifth of this address
+	require.ErrorIs(t, bad("admin"), userapi.ErrRateLimited)
+	_, _, err := w.Auth.Login(ctx, userapi.Anonymous().From("192.0.2.99", ""), userapi.LoginRequest{Identifier: "admin", Password: password})
+	require.NoError(t, err, "elsewhere the same account is free")
+}
+
+func TestAccessToken_expiry_boundary(t *testing.T) {
+	w := newWorld(t, nil)
+	tokens, _ := w.login("admin", password)
+	w.clock.add(tokens.ExpiresAt.Sub(w.clock.Now()) - time.Nanosecond)
+	w.accepted(tokens)
+	w.clock.add(time.Nanosecond)
+	_, err := w.Auth.Authenticate(ctx, string(tokens.Access))
+	assert.ErrorIs(t, err, userapi.ErrTokenExpired)
+}
+
+func TestRefresh_rotates_and_keeps_auth_time(t *testing.T) {
+	w := newWorld(t, nil)
+	first, actor := w.login("admin", password)
+	w.clock.add(20 * time.Minute)
+	second := w.refreshes(first)
+	assert.NotEqual(t, string(first.Refresh), string(second.Refresh))
+	id, err := w.Auth.Authenticate(ctx, string(second.Access))
+	require.NoError(t, err)
+	assert.Equal(t, actor.UserID(), id.UserID())
+	assert.Equal(t, []string{"pwd"}, id.Methods())
+	assert.Equal(t, 20*time.Minute, id.IssuedAt().Sub(id.AuthTime()))
+}
+
+func TestRefresh_B03_a_lost_answer_is_given_again_for_30_seconds(t *testing.T) {
+	w := newWorld(t, nil)
+	first, _ := w.login("admin", password)
+	second := w.refreshes(first)
+	w.clock.add(30 * time.Second)
+	again := w.refreshes(first)
+	assert.Equal(t, string(second.Refresh), string(again.Refresh), "the same successor")
+	w.clock.add(time.Millisecond)
+	w.refreshRefused(first)
+	w.refreshRefused(second)
+	w.refused(second)
+}
+
+func TestRefresh_B01_an_older_token_ends_the_session(t *testing.T) {
+	w := newWorld(t, nil)
+	other, _ := w.login("admin", password)
+	first, _ := w.login("admin", password)
+	third := w.refreshes(w.refreshes(first))
+	w.refreshRefused(first)
+	w.refreshRefused(third)
+	w.refused(third)
+	w.accepted(other)
+	w.refreshes(other)
+}
+
+func TestRefresh_B02_64_at_once_get_one_successor(t *testing.T) {
+	w := newWorld(t, nil)
+	first, _ := w.login("admin", password)
+	var wg sync.WaitGroup
+	got := make([]userapi.Secret, 64)
+	for i := range got {
+		wg.Go(func() {
+			next, err := w.Auth.Refresh(ctx, anonymous(), first.Refresh)
+			assert.NoError(t, err)
+			got[i] = next.Refresh
+		})
+	}
+	wg.Wait()
+	for _, one := range got {
+		assert.Equal(t, string(got[0]), string(one))
+	}
+	w.refreshes(userapi.Tokens{Refresh: got[0]})
+}
+
+func TestRefresh_B06_idle_and_absolute_ends(t *testing.T) {
+	w := newWorld(t, nil)
+	idle, _ := w.login("admin", password)
+	w.clock.add(14*24*time.Hour - time.Millisecond)
+	next := w.refreshes(idle)
+	w.clock.add(14 * 24 * time.Hour)
+	_, err := w.Auth.Refresh(ctx, anonymous(), next.Refresh)
+	assert.ErrorIs(t, err, userapi.ErrTokenExpired)
+
+	long, _ := w.login("admin", password)
+	end := w.clock.Now().Add(30 * 24 * time.Hour)
+	for w.clock.Now().Add(10 * 24 * time.Hour).Before(end) {
+		w.clock.add(10 * 24 * time.Hour)
+		long = w.refreshes(long)
+	}
+	w.clock.add(end.Sub(w.clock.Now()) - time.Minute)
+	long = w.refreshes(long)
+	assert.False(t, long.ExpiresAt.After(end), "an access token never outlives its session")
+	w.clock.add(time.Minute)
+	_, err = w.Auth.Refresh(ctx, anonymous(), long.Refresh)
+	assert.ErrorIs(t, err, userapi.ErrTokenExpired)
+}
+
+func TestRefresh_B08_reads_roles_and_state_anew(t *testing.T) {
+	w := newWorld(t, nil)
+	anna := w.user("default", "anna", "admin")
+	tokens, _ := w.login("anna", password)
+	_, _, err := w.Users.Change(ctx, userapi.System(), anna.ID, userapi.UserChange{Roles: &[]userapi.RoleRef{}})
+	require.NoError(t, err)
+	w.refused(tokens)
+	next := w.refreshes(tokens)
+	assert.Empty(t, w.actor(next).HasRole("admin"))
+	_, err = w.Users.Deactivate(ctx, userapi.System(), anna.ID)
+	require.NoError(t, err)
+	w.refreshRefused(next)
+}
+
+func TestLogout(t *testing.T) {
+	w := newWorld(t, nil)
+	w.user("default", "anna")
+	mine, _ := w.login("admin", password)
+	other, _ := w.login("admin", password)
+	annas, _ := w.login("anna", password)
+	out := func(access, refresh userapi.Secret) {
+		require.NoError(t, w.Auth.Logout(ctx, anonymous(), access, refresh))
+	}
+
+	out(mine.Access, annas.Refresh)
+	w.refused(mine)
+	w.refreshRefused(mine)
+	w.accepted(annas)
+	annas = w.refreshes(annas)
+	w.accepted(other)
+
+	w.clock.add(time.Hour)
+	out(other.Access, "") // an expired access token still ends its session
+	w.refreshRefused(other)
+	out("", annas.Refresh)
+	w.refreshRefused(annas)
+	for range 2 {
+		out(other.Access, other.Refresh)
+		out("nonsense", "nonsense")
+		out("", "")
+	}
+}
+
+func TestLogout_two_credentials_of_one_user_end_both(t *testing.T) {
+	w := newWorld(t, nil)
+	one, _ := w.login("admin", password)
+	two, _ := w.login("admin", password)
+	require.NoError(t, w.Auth.Logout(ctx, anonymous(), one.Access, two.Refresh))
+	w.refused(one)
+	w.refused(two)
+}
+
+func TestLogout_reaches_another_node_within_the_bound(t *testing.T) {
+	w := newWorld(t, nil)
+	node := w.second(nil)
+	tokens, _ := w.login("admin", password)
+	_, err := node.Auth.Authenticate(ctx, string(tokens.Access))
+	require.NoError(t, err)
+	require.NoError(t, w.Auth.Logout(ctx, anonymous(), tokens.Access, ""))
+	w.clock.add(time.Second)
+	_, err = node.Auth.Authenticate(ctx, string(tokens.Access))
+	assert.ErrorIs(t, err, userapi.ErrTokenRevoked)
+}
+
+func TestLogout_B05_survives_a_restart(t *testing.T) {
+	w := newWorld(t, nil)
+	tokens, _ := w.login("admin", password)
+	require.NoError(t, w.Auth.Logout(ctx, anonymous(), tokens.Access, ""))
+	_, err := w.second(nil).Auth.Authenticate(ctx, string(tokens.Access))
+	assert.ErrorIs(t, err, userapi.ErrTokenRevoked)
+}
+
+func TestSessions_B12_the_oldest_end_beyond_the_cap(t *testing.T) {
+	w := newWorld(t, func(c *userapi.Config) { c.SessionsPerUser = 3 })
+	var all []userapi.Tokens
+	for range 5 {
+		tokens, _ := w.login("admin", password)
+		all = append(all, tokens)
+		w.clock.add(time.Second)
+	}
+	for _, ended := range all[:2] {
+		w.refused(ended)
+		w.refreshRefused(ended)
+	}
+	for _, kept := range all[2:] {
+		w.accepted(kept)
+	}
+}
+
+func TestSessions_B11_are_listed_and_ended_by_their_owner_and_admins(t *testing.T) {
+	w := newWorld(t, nil)
+	w.user("default", "anna")
+	w.user("default", "serv", "service")
+	w.customer("two", 0)
+	w.user("two", "boss", "admin")
+	_, admin := w.login("admin", password)
+	_, serv := w.login("serv", password)
+	_, boss := w.login("boss", password)
+	one, anna := w.login("anna", password)
+	two, _ := w.login("anna", password)
+
+	list, err := w.Sessions.List(ctx, anna, anna.UserID())
+	require.NoError(t, err)
+	require.Len(t, list, 2)
+	assert.Equal(t, "192.0.2.1", list[0].Address)
+	assert.Equal(t, "test", list[0].UserAgent)
+
+	for who, want := range map[*userapi.Actor]error{&serv: userapi.ErrForbidden, &boss: userapi.ErrNotFound} {
+		_, err = w.Sessions.List(ctx, *who, anna.UserID())
+		assert.ErrorIs(t, err, want)
+		assert.ErrorIs(t, w.Sessions.End(ctx, *who, anna.UserID(), list[0].ID), want)
+		assert.ErrorIs(t, w.Sessions.EndAll(ctx, *who, anna.UserID()), want)
+	}
+	assert.ErrorIs(t, w.Sessions.End(ctx, anna, admin.UserID(), list[0].ID), userapi.ErrForbidden)
+	assert.ErrorIs(t, w.Sessions.End(ctx, admin, admin.UserID(), list[0].ID), userapi.ErrNotFound, "another user's session under one's own path")
+	w.accepted(one)
+	w.accepted(two)
+
+	id, _ := w.Auth.Authenticate(ctx, string(one.Access))
+	require.NoError(t, w.Sessions.End(ctx, admin, anna.UserID(), id.SessionID()))
+	w.refused(one)
+	w.accepted(two)
+	require.NoError(t, w.Sessions.EndAll(ctx, w.actor(two), anna.UserID()))
+	w.refused(two)
+	w.refreshRefused(two)
+}
+
+func TestSessions_RevokeAll_ends_what_was_issued_before_and_nothing_after(t *testing.T) {
+	w := newWorld(t, nil)
+	before, _ := w.login("admin", password)
+	require.NoError(t, w.Sessions.RevokeAll(ctx, userapi.System()))
+	w.refused(before)
+	w.refreshRefused(before)
+	after, actor := w.login("admin", password) // within the same second
+	w.accepted(after)
+	assert.ErrorIs(t, w.Sessions.RevokeAll(ctx, actor), userapi.ErrForbidden)
+	w.clock.add(2 * time.Second)
+	next := w.refreshes(after)
+	w.accepted(next)
+}
+
+func TestIssueTokens_is_the_hosts_alone(t *testing.T) {
+	w := newWorld(t, nil)
+	anna := w.user("default", "anna")
+	_, admin := w.login("admin", password)
+	_, _, err := w.Auth.IssueTokens(ctx, admin, anna.ID, "sso")
+	assert.ErrorIs(t, err, userapi.ErrForbidden)
+	_, tokens, err := w.Auth.IssueTokens(ctx, userapi.System(), anna.ID, "sso")
+	require.NoError(t, err)
+	id, err := w.Auth.Authenticate(ctx, string(tokens.Access))
+	require.NoError(t, err)
+	assert.Equal(t, []string{"sso"}, id.Methods())
+	_, _, err = w.Auth.IssueTokens(ctx, userapi.System(), "nobody", "sso")
+	assert.ErrorIs(t, err, userapi.ErrNotFound)
+	_, err = w.Users.Deactivate(ctx, userapi.System(), anna.ID)
+	require.NoError(t, err)
+	_, _, err = w.Auth.IssueTokens(ctx, userapi.System(), anna.ID, "sso")
+	assert.ErrorIs(t, err, userapi.ErrBadCredentials)
+}
+
+func TestHashUpgrade_C10_happens_at_login_once(t *testing.T) {
+	w := newWorld(t, nil)
+	w.user("default", "anna")
+	stronger := w.second(func(c *userapi.Config) { c.Password.Argon2id.MemoryKiB = 128 })
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			_, _, err := stronger.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "anna", Password: password})
+			assert.NoError(t, err)
+		})
+	}
+	wg.Wait()
+	account, err := w.store.AccountByIdentifier(ctx, userapi.Scope{All: true}, userapi.Identifier{Kind: userapi.UsernameIdentifier, Value: "anna"})
+	require.NoError(t, err)
+	assert.Contains(t, account.PasswordHash, "m=128,")
+}
+
+func TestZeroActor_may_do_nothing(t *testing.T) {
+	w := newWorld(t, nil)
+	var zero userapi.Actor
+	anna := w.user("default", "anna")
+	fails := func(err error) {
+		t.Helper()
+		require.Error(t, err)
+		assert.Equal(t, userapi.Internal, userapi.AsError(err).Kind)
+	}
+	_, _, err := w.Auth.Login(ctx, zero, userapi.LoginRequest{Identifier: "anna", Password: password})
+	fails(err)
+	_, err = w.Auth.Refresh(ctx, zero, "x")
+	fails(err)
+	fails(w.Auth.Logout(ctx, zero, "x", "x"))
+	_, err = w.Users.ByID(ctx, zero, anna.ID)
+	fails(err)
+	_, err = w.Users.List(ctx, zero, userapi.UserQuery{})
+	fails(err)
+	_, _, err = w.Users.Change(ctx, zero, anna.ID, userapi.UserChange{})
+	fails(err)
+	fails(w.Users.Delete(ctx, zero, anna.ID))
+	_, err = w.Sessions.List(ctx, zero, anna.ID)
+	fails(err)
+	_, err = w.Roles.List(ctx, zero, 0, 0)
+	fails(err)
+	_, err = w.Customers.ByID(ctx, zero, "default")
+	fails(err)
+	var nobody *userapi.Identity
+	_, err = w.Users.ByID(ctx, nobody.Actor(), anna.ID)
+	fails(err)
+}

@@ -1,0 +1,42 @@
+package userapi
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestParseLimits(t *testing.T) {
+	got, err := ParseLimits("login=7/30s/account,100/h/address; register=9/2d/address", DefaultLimits())
+	require.NoError(t, err)
+	assert.Equal(t, Limits{
+		LimitLogin:    {{7, 30 * time.Second, PerAccount}, {100, time.Hour, PerAddress}},
+		LimitPassword: DefaultLimits()[LimitPassword],
+		LimitRegister: {{9, 48 * time.Hour, PerAddress}},
+	}, got)
+	off, err := ParseLimits(" off ", DefaultLimits())
+	require.NoError(t, err)
+	assert.Empty(t, off)
+	same, err := ParseLimits("login=5/10m/account,20/m/address", Limits{})
+	require.NoError(t, err)
+	assert.Equal(t, DefaultLimits()[LimitLogin], same[LimitLogin], "the notation of the documentation is the default")
+
+	for _, bad := range []string{
+		"login", "login=", "login=5", "login=5/10m", "login=5/10m/planet", "login=0/m/account", "login=-1/m/account", "login=x/m/account",
+		"login=5/10y/account", "login=5//account", "login=5/0m/account", "login=5/-1m/account", "nothing=5/m/account", "login=5/1.5m/account", "login=5/m/account/x",
+	} {
+		_, err := ParseLimits(bad, DefaultLimits())
+		assert.Error(t, err, bad)
+	}
+}
+
+func TestAddressBlock(t *testing.T) {
+	for in, want := range map[string]string{
+		"192.0.2.7": "192.0.2.7", "::ffff:192.0.2.7": "192.0.2.7", "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::/64",
+		"2001:db8:1:2::9": "2001:db8:1:2::/64", "fe80::1%eth0": "fe80::/64", "": "", "@": "@",
+	} {
+		assert.Equal(t, want, addressBlock(in), in)
+	}
+}

@@ -1,0 +1,226 @@
+package userapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+var cheap = Argon2id{MemoryKiB: 64, Passes: 1, Threads: 1}
+
+func poolFor(t *testing.T, change func(*PasswordPolicy)) *hashPool {
+	t.Helper()
+	p := PasswordPolicy{Argon2id: cheap}
+	if change != nil {
+		change(&p)
+	}
+	p.complete(2)
+	pool, err := newHashPool(p)
+	require.NoError(t, err)
+	return pool
+}
+
+func TestHash_round_trips(t *testing.T) {
+	pool := poolFor(t, nil)
+	for _, password := range []Secret{
+		"plain text", "  spaces kept  ", "пароль длинный", "😀😀😀😀😀😀😀😀", "with\ttab and\nbreak", Secret(strings.Repeat("x", 1024)), "p$a$s$s",
+	} {
+		first, err := pool.hash(t.Context(), password)
+		require.NoError(t, err)
+		second, _ := pool.hash(t.Context(), password)
+		assert.NotEqual(t, first, second, "salted")
+		ok, upgraded, err := pool.check(t.Context(), first, password)
+		require.NoError(t, err)
+		assert.True(t, ok)
+		assert.Empty(t, upgraded)
+		for _, wrong := range []Secret{password + "x", password[1:], password[:len(password)-1], Secret(strings.TrimSpace(string(password))) + " "} {
+			ok, _, err := pool.check(t.Context(), first, wrong)
+			require.NoError(t, err)
+			assert.False(t, ok)
+		}
+	}
+}
+
+func TestHash_C01_every_byte_counts(t *testing.T) {
+	pool := poolFor(t, nil)
+	long := strings.Repeat("a", 72)
+	hash, _ := pool.hash(t.Context(), Secret(long+"1"))
+	ok, _, _ := pool.check(t.Context(), hash, Secret(long+"2"))
+	assert.False(t, ok)
+}
+
+func TestHash_composed_and_decomposed_are_one_password(t *testing.T) {
+	pool := poolFor(t, nil)
+	hash, _ := pool.hash(t.Context(), "caf\u00e9 au lait")
+	ok, _, _ := pool.check(t.Context(), hash, "cafe\u0301 au lait")
+	assert.True(t, ok, "NFC is the one transformation")
+	ok, _, _ = pool.check(t.Context(), hash, "ｃafé au lait")
+	assert.False(t, ok, "NFKC is not")
+}
+
+func TestHash_E02_C04_one_live_hash_whatever_is_stored(t *testing.T) {
+	pool := poolFor(t, nil)
+	older := poolFor(t, func(p *PasswordPolicy) { p.Argon2id = Argon2id{MemoryKiB: 32, Passes: 2, Threads: 1} })
+	good, _ := pool.hash(t.Context(), "the password")
+	old, _ := older.hash(t.Context(), "the password")
+	n := 0
+	pool.onLive = func() { n++ }
+	for name, c := range map[string]struct {
+		stored   string
+		password Secret
+		ok       bool
+		upgraded bool
+	}{
+		"right":                 {good, "the password", true, false},
+		"wrong":                 {good, "another", false, false},
+		"unknown user":          {"", "the password", false, false},
+		"old parameters, right": {old, "the password", true, true},
+		"old parameters, wrong": {old, "another", false, false},
+		"plain text":            {"the password", "the password", false, false},
+		"truncated":             {good[:len(good)-10], "the password", false, false},
+		"empty salt":            {"$argon2id$v=19$m=64,t=1,p=1$$" + strings.Repeat("A", 43), "the password", false, false},
+		"empty hash":            {"$argon2id$v=19$m=64,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$", "", false, false},
+		"C13 m of 4 GiB":        {strings.Replace(good, "m=64", "m=4194304", 1), "the password", false, false},
+		"C13 t of 2^31":         {strings.Replace(good, "t=1", "t=2147483648", 1), "the password", false, false},
+		"C13 p of 0":            {strings.Replace(good, "p=1", "p=0", 1), "the password", false, false},
+		"C13 p of 257":          {strings.Replace(good, "p=1", "p=257", 1), "the password", false, false},
+		"m with a leading zero": {strings.Replace(good, "m=64", "m=064", 1), "the password", false, false},
+		"another version":       {strings.Replace(good, "v=19", "v=16", 1), "the password", false, false},
+		"another variant":       {strings.Replace(good, "argon2id", "argon2i", 1), "the password", false, false},
+		"a bcrypt hash":         {"$2a$31$abcdefghijklmnopqrstuuMZ0Q0ZqS1kY1Z6uE0w5pW6s1hC2y3zW", "the password", false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n = 0
+			ok, upgraded, err := pool.check(t.Context(), c.stored, c.password)
+			require.NoError(t, err)
+			assert.Equal(t, c.ok, ok)
+			assert.Equal(t, c.upgraded, upgraded != "")
+			assert.Equal(t, 1, n, "one hash of the live parameters")
+		})
+	}
+}
+
+func TestHashPool_C12_a_full_queue_answers_in_time(t *testing.T) {
+	pool := poolFor(t, func(p *PasswordPolicy) { p.Workers, p.QueueTimeout = 1, 20*time.Millisecond })
+	require.NoError(t, pool.room.Acquire(t.Context(), pool.size)) // somebody hashes
+	_, err := pool.hash(t.Context(), "x")
+	assert.ErrorIs(t, err, ErrUnavailable)
+	pool.room.Release(pool.size)
+	_, err = pool.hash(t.Context(), "x")
+	assert.NoError(t, err)
+}
+
+func TestHashPool_never_more_at_once_than_workers(t *testing.T) {
+	pool := poolFor(t, func(p *PasswordPolicy) { p.Workers = 3 })
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	now, most := 0, 0
+	pool.onLive = func() {
+		mu.Lock()
+		now++
+		most = max(most, now)
+		mu.Unlock()
+		time.Sleep(time.Millisecond)
+		mu.Lock()
+		now--
+		mu.Unlock()
+	}
+	for range 64 {
+		wg.Go(func() {
+			_, err := pool.hash(t.Context(), "x")
+			assert.NoError(t, err)
+		})
+	}
+	wg.Wait()
+	assert.LessOrEqual(t, most, 3)
+	assert.Greater(t, most, 1)
+}
+
+func TestHashPool_a_larger_hash_runs_alone_and_does_not_hang(t *testing.T) {
+	large := poolFor(t, func(p *PasswordPolicy) { p.Argon2id.MemoryKiB = 1024 })
+	stored, _ := large.hash(t.Context(), "x")
+	pool := poolFor(t, func(p *PasswordPolicy) { p.Workers = 2 })
+	ok, upgraded, err := pool.check(t.Context(), stored, "x")
+	require.NoError(t, err)
+	assert.True(t, ok)
+	assert.Contains(t, upgraded, "m=64,")
+}
+
+func TestPolicy(t *testing.T) {
+	acc := Account{User: User{Name: "Anna Karenina", FirstName: "Anna", LastName: "Karenina"}, EmailKey: "anna.karenina@example.com", UsernameKey: "annakarenina"}
+	plain := PasswordPolicy{Argon2id: cheap}
+	plain.complete(2)
+	three := plain
+	three.ThreeClasses = true
+	for _, c := range []struct {
+		policy   PasswordPolicy
+		password Secret
+		want     error
+	}{
+		{plain, "1234567", ErrWeakPassword},
+		{plain, "xq8!vmz", ErrWeakPassword},
+		{plain, "xq8!vmzk", nil},
+		{plain, "хйц8!вмз", nil},            // 8 code points, more bytes
+		{plain, "😀😃😄😁😆😅🤣", ErrWeakPassword}, // 7 code points, 28 bytes
+		{plain, "password123", ErrWeakPassword},
+		{plain, "PassWord123", ErrWeakPassword},
+		{plain, "password123 and more", nil}, // compared whole
+		{plain, "          ", ErrWeakPassword},
+		{plain, "a sentence with spaces is fine", nil},
+		{plain, "Anna Karenina", ErrWeakPassword},
+		{plain, "ANNA.KARENINA@EXAMPLE.COM", ErrWeakPassword},
+		{plain, "anna.karenina", ErrWeakPassword},
+		{plain, "annakarenina", ErrWeakPassword},
+		{plain, "", ErrInvalid},
+		{plain, "nul\x00inside", ErrInvalid},
+		{plain, "invalid \xff utf-8", ErrInvalid},
+		{plain, Secret(strings.Repeat("é", 512)), nil},
+		{plain, Secret(strings.Repeat("é", 512) + "x"), ErrInvalid},
+		{three, "Better@pw2", nil},
+		{three, "Aa1", ErrWeakPassword},
+		{three, "betterpassw0rd", ErrWeakPassword},
+	} {
+		err := c.policy.checkPolicy(t.Context(), c.password, acc)
+		if c.want == nil {
+			assert.NoError(t, err, "%q", string(c.password))
+		} else {
+			assert.ErrorIs(t, err, c.want, "%q", string(c.password))
+			assert.NotEmpty(t, AsError(err).Fields["password"])
+		}
+	}
+}
+
+func TestPolicy_C07_a_check_of_the_hosts_may_refuse(t *testing.T) {
+	p := PasswordPolicy{Argon2id: cheap, Check: func(context.Context, Secret) error { return errors.New("breached 3 times") }}
+	p.complete(2)
+	assert.ErrorIs(t, p.checkPolicy(t.Context(), "a perfectly good one", Account{}), ErrWeakPassword)
+	p.Check = func(context.Context, Secret) error { return ErrUnavailable }
+	assert.ErrorIs(t, p.checkPolicy(t.Context(), "a perfectly good one", Account{}), ErrUnavailable, "the host decides how it fails")
+}
+
+func TestCommonPasswords_are_ten_thousand(t *testing.T) {
+	assert.Len(t, commonPasswords(), 10_000)
+}
+
+func TestSecret_C11_never_prints_itself(t *testing.T) {
+	type holder struct {
+		P Secret
+		L []Secret
+	}
+	h := holder{"hunter2-canary", []Secret{"hunter2-canary"}}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%10s", "%T %v"} {
+		out := fmt.Sprintf(verb, h, h.P)
+		assert.NotContains(t, out, "canary", verb)
+		assert.NotContains(t, strings.ToLower(out), fmt.Sprintf("%x", "canary"), verb)
+	}
+	text, _ := h.P.MarshalText()
+	assert.Equal(t, redacted, string(text))
+	assert.NotContains(t, fmt.Sprintf("%+v", Config{Secret: "hunter2-canary"}), "canary")
+}
