@@ -8,7 +8,7 @@ import (
 // Store keeps what the nouns decide. A store decides nothing itself: each method is one statement or one
 // transaction, applied whole or not at all. store/storetest holds every implementation to the contract below.
 //
-// For every method: the context's end is honoured; texts and identifiers come back byte for byte; times come back
+// For every method: the context's end is honoured (the error is one for errors.Is with the context's); texts and identifiers come back byte for byte; times come back
 // in UTC, truncated to milliseconds; nothing returned shares memory with the store or the caller. Errors are the
 // values of errors.go where a method names them, ErrUnavailable with the cause where the database cannot be
 // asked, and anything else for defects. "Not found" is never inferred from the number of rows an UPDATE reports,
@@ -58,7 +58,7 @@ type Account struct {
 	User
 	EmailKey     string // canonical e-mail, globally unique; "" = none
 	UsernameKey  string // canonical username, globally unique; "" = none
-	NameKey      string // case-folded name for search and order
+	NameKey      string // case-folded name for search and order, at most 2,560 bytes
 	PasswordHash string // "" = no password
 	Epoch        int64  // tokens of an earlier epoch are dead
 	Version      int64  // grows with every change of the row or its roles, but not with LastLogin
@@ -92,7 +92,8 @@ type UserStore interface {
 	// ErrPhoneTaken (a verified one). ErrInvalid with field "roles" when a role is gone.
 	InsertUser(ctx context.Context, w UserInsert) error
 	// ChangeUser replaces the account's row, but LastLogin and CreatedAt. ErrNotFound outside the scope, ErrChanged
-	// when the row is no longer at w.IfVersion, else as InsertUser; ErrLastAdmin with w.KeepAdmin.
+	// when the row is no longer at w.IfVersion, else as InsertUser (an account never moves to a customer that is not
+	// there); ErrLastAdmin with w.KeepAdmin.
 	ChangeUser(ctx context.Context, w UserUpdate) error
 	// DeleteUser erases the account with all that hangs on it, but events. ErrNotFound, ErrChanged, ErrLastAdmin.
 	DeleteUser(ctx context.Context, w UserDelete) error
@@ -148,7 +149,7 @@ type UserDelete struct {
 
 // PasswordStore keeps password hashes up to date.
 type PasswordStore interface {
-	// UpgradeHash replaces the hash if it is still w.Old, and reports whether it did.
+	// UpgradeHash replaces the hash if it is still w.Old, and reports whether it did. It raises the account's Version.
 	UpgradeHash(ctx context.Context, w HashUpgrade) (bool, error)
 }
 
@@ -168,8 +169,9 @@ type SessionAccount struct {
 // SessionStore keeps sessions. Deleting a session's row is what ends it.
 type SessionStore interface {
 	// InsertSession adds a session if the account is active and still at w.IfEpoch, else ErrChanged. It starts by
-	// changing the account's row, so that it conflicts with whatever ends trust, on every node of a cluster.
-	// Beyond w.Cap the oldest sessions end, with a Revocation each; their ids come back.
+	// changing the account's row, so that it conflicts with whatever ends trust, on every node of a cluster, and sets
+	// LastLogin to the session's CreatedAt. Beyond w.Cap (≥ 1) the oldest other sessions end, with a Revocation each;
+	// their ids come back.
 	InsertSession(ctx context.Context, w SessionInsert) (ended []string, err error)
 	// SessionByID reads a session and its account. ErrNotFound when it has ended.
 	SessionByID(ctx context.Context, id string) (SessionAccount, error)
@@ -312,7 +314,8 @@ type EventStore interface {
 // MaintenanceStore keeps the store small and tells whether it is there.
 type MaintenanceStore interface {
 	// Sweep deletes at most batch rows of each kind that have expired: sessions past their absolute or idle end,
-	// counters whose window is over, revocations nobody needs any more. It returns how many went.
+	// counters whose window is over, and, by the database's clock, revocations nobody needs any more. It returns how
+	// many went.
 	Sweep(ctx context.Context, w SweepBefore) (int, error)
 	// Ping asks the database something.
 	Ping(ctx context.Context) error

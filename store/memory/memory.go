@@ -1,0 +1,64 @@
+// Package memory keeps everything in the memory of one process: for tests and for trying things out. It fulfils the
+// whole contract of userapi.Store, but nothing outlives the process and no second process sees it.
+package memory
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/userapi/userapi"
+)
+
+// Store is a userapi.Store in memory. Any number of goroutines and API values may share one. Every call holds its
+// one lock, so it is as slow as its longest scan: lists, quota and session look-ups walk all rows.
+type Store struct {
+	mu          sync.Mutex
+	accounts    map[string]userapi.Account // by id
+	taken       map[userapi.Identifier]string
+	sessions    map[string]userapi.Session
+	roles       map[string]userapi.Role // by id
+	customers   map[string]userapi.Customer
+	revocations []revocation
+	counters    map[string]counter
+	events      []userapi.Event
+}
+
+var _ userapi.Store = (*Store)(nil)
+
+// New returns an empty store.
+func New() *Store {
+	return &Store{
+		accounts:  map[string]userapi.Account{},
+		taken:     map[userapi.Identifier]string{},
+		sessions:  map[string]userapi.Session{},
+		roles:     map[string]userapi.Role{},
+		customers: map[string]userapi.Customer{},
+		counters:  map[string]counter{},
+	}
+}
+
+// lock waits for the store. The context is asked after the wait: whoever gave up meanwhile writes nothing.
+func (s *Store) lock(ctx context.Context) (unlock func(), err error) {
+	s.mu.Lock()
+	if err := ctx.Err(); err != nil {
+		s.mu.Unlock()
+		return nil, userapi.ErrUnavailable.Wrap(err)
+	}
+	return s.mu.Unlock, nil
+}
+
+// stamp is a time as stores give it back.
+func stamp(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return time.UnixMilli(t.UnixMilli()).UTC()
+}
+
+// page cuts offset and limit out of sorted rows, and copies them.
+func page[T any](rows []T, offset, limit int) []T {
+	from := min(max(offset, 0), len(rows))
+	return slices.Clone(rows[from:min(from+max(limit, 0), len(rows))])
+}

@@ -1,0 +1,258 @@
+package memory
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/userapi/userapi"
+)
+
+// AccountByID implements userapi.UserStore.
+func (s *Store) AccountByID(ctx context.Context, scope userapi.Scope, id string) (userapi.Account, error) {
+	unlock, err := s.lock(ctx)
+	if err != nil {
+		return userapi.Account{}, err
+	}
+	defer unlock()
+	a, ok := s.accounts[id]
+	if !ok || !scope.Holds(a.CustomerID) {
+		return userapi.Account{}, userapi.ErrNotFound
+	}
+	return s.read(a), nil
+}
+
+// AccountByIdentifier implements userapi.UserStore.
+func (s *Store) AccountByIdentifier(ctx context.Context, scope userapi.Scope, id userapi.Identifier) (userapi.Account, error) {
+	unlock, err := s.lock(ctx)
+	if err != nil {
+		return userapi.Account{}, err
+	}
+	defer unlock()
+	a, ok := s.accounts[s.taken[id]]
+	if !ok || !scope.Holds(a.CustomerID) {
+		return userapi.Account{}, userapi.ErrNotFound
+	}
+	return s.read(a), nil
+}
+
+// ListUsers implements userapi.UserStore.
+func (s *Store) ListUsers(ctx context.Context, f userapi.UserFilter) ([]userapi.User, error) {
+	unlock, err := s.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	byName := f.Prefix != ""
+	order := func(nameA, idA, nameB, idB string) int {
+		if byName && nameA != nameB {
+			return cmp.Compare(nameA, nameB)
+		}
+		return cmp.Compare(idA, idB)
+	}
+	var found []userapi.Account
+	for _, a := range s.accounts {
+		behind := f.AfterID == "" || order(a.NameKey, a.ID, f.AfterName, f.AfterID) > 0
+		if behind && f.Scope.Holds(a.CustomerID) && matches(f, a) {
+			found = append(found, a)
+		}
+	}
+	slices.SortFunc(found, func(a, b userapi.Account) int { return order(a.NameKey, a.ID, b.NameKey, b.ID) })
+	users := make([]userapi.User, 0, len(found))
+	for _, a := range page(found, f.Offset, f.Limit) {
+		a.Roles = nil
+		users = append(users, a.User)
+	}
+	return users, nil
+}
+
+// matches applies all of the filter but its scope and its place in the list.
+func matches(f userapi.UserFilter, a userapi.Account) bool {
+	email, name := strings.Contains(a.EmailKey, f.EmailPart), strings.Contains(a.NameKey, f.NamePart)
+	parts := email && name
+	if !f.MatchAll && f.EmailPart != "" && f.NamePart != "" {
+		parts = email || name
+	}
+	return parts &&
+		(strings.HasPrefix(a.NameKey, f.Prefix) || strings.HasPrefix(a.UsernameKey, f.Prefix)) &&
+		(f.Active == nil || *f.Active == a.Active)
+}
+
+// InsertUser implements userapi.UserStore.
+func (s *Store) InsertUser(ctx context.Context, w userapi.UserInsert) error {
+	unlock, err := s.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, ok := s.accounts[w.Account.ID]; ok {
+		return userapi.ErrIDTaken
+	}
+	if err := s.mayKeep(w.Account, true, w.Account.Roles); err != nil {
+		return err
+	}
+	s.put(w.Account)
+	if w.Session != nil {
+		s.putSession(*w.Session)
+	}
+	s.record(w.Event)
+	return nil
+}
+
+// ChangeUser implements userapi.UserStore.
+func (s *Store) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
+	unlock, err := s.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	old, err := s.at(w.Scope, w.Account.ID, w.IfVersion)
+	if err != nil {
+		return err
+	}
+	if w.KeepAdmin && !s.hasOtherAdmin(w.CustomerBefore, old.ID) {
+		return userapi.ErrLastAdmin
+	}
+	a := w.Account
+	if !w.SetRoles {
+		a.Roles = old.Roles
+	}
+	if err := s.mayKeep(a, w.TakesPlace, a.Roles); err != nil {
+		return err
+	}
+	a.Version, a.LastLogin, a.CreatedAt = old.Version+1, old.LastLogin, old.CreatedAt
+	s.release(old)
+	s.put(a)
+	if w.EndSessions {
+		s.endSessions(func(open userapi.Session) bool { return open.UserID == a.ID && open.ID != w.KeepSession })
+	}
+	s.revoke(w.Revoke...)
+	s.record(w.Event)
+	return nil
+}
+
+// DeleteUser implements userapi.UserStore.
+func (s *Store) DeleteUser(ctx context.Context, w userapi.UserDelete) error {
+	unlock, err := s.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	old, err := s.at(w.Scope, w.ID, w.IfVersion)
+	if err != nil {
+		return err
+	}
+	if w.KeepAdmin && !s.hasOtherAdmin(w.Customer, old.ID) {
+		return userapi.ErrLastAdmin
+	}
+	s.release(old)
+	delete(s.accounts, old.ID)
+	s.endSessions(func(open userapi.Session) bool { return open.UserID == old.ID })
+	s.revoke(w.Revoke...)
+	s.record(w.Event)
+	return nil
+}
+
+// at finds the account to change.
+func (s *Store) at(scope userapi.Scope, id string, version int64) (userapi.Account, error) {
+	a, ok := s.accounts[id]
+	switch {
+	case !ok || !scope.Holds(a.CustomerID):
+		return userapi.Account{}, userapi.ErrNotFound
+	case a.Version != version:
+		return userapi.Account{}, userapi.ErrChanged
+	}
+	return a, nil
+}
+
+// mayKeep reports what forbids to store the account: nothing is written before it agrees.
+func (s *Store) mayKeep(a userapi.Account, takesPlace bool, roles []userapi.Role) error {
+	customer, ok := s.customers[a.CustomerID]
+	if !ok {
+		return userapi.ErrInvalid.Field("customer", "no such customer")
+	}
+	if takesPlace && a.Active && customer.Quota > 0 && s.countOthers(a) >= customer.Quota {
+		return userapi.ErrQuota
+	}
+	for _, r := range roles {
+		if _, ok := s.roles[r.ID]; !ok {
+			return userapi.ErrInvalid.Field("roles", "no such role")
+		}
+	}
+	for _, key := range identifiers(a) {
+		if holder, ok := s.taken[key]; ok && holder != a.ID {
+			return takenErrors[key.Kind]
+		}
+	}
+	return nil
+}
+
+var takenErrors = map[userapi.IdentifierKind]error{
+	userapi.EmailIdentifier:    userapi.ErrEmailTaken,
+	userapi.UsernameIdentifier: userapi.ErrUsernameTaken,
+	userapi.PhoneIdentifier:    userapi.ErrPhoneTaken,
+}
+
+// identifiers are the keys that one account alone may hold, and is found by.
+func identifiers(a userapi.Account) []userapi.Identifier {
+	var keys []userapi.Identifier
+	if a.EmailKey != "" {
+		keys = append(keys, userapi.Identifier{Kind: userapi.EmailIdentifier, Value: a.EmailKey})
+	}
+	if a.UsernameKey != "" {
+		keys = append(keys, userapi.Identifier{Kind: userapi.UsernameIdentifier, Value: a.UsernameKey})
+	}
+	if a.Phone != "" && a.PhoneVerified {
+		keys = append(keys, userapi.Identifier{Kind: userapi.PhoneIdentifier, Value: a.Phone})
+	}
+	return keys
+}
+
+// countOthers counts the other active accounts of a's customer.
+func (s *Store) countOthers(a userapi.Account) int {
+	n := 0
+	for _, other := range s.accounts {
+		if other.Active && other.CustomerID == a.CustomerID && other.ID != a.ID {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *Store) hasOtherAdmin(customer, id string) bool {
+	for _, a := range s.accounts {
+		if a.Active && a.CustomerID == customer && a.ID != id && s.read(a).HasRole(userapi.RoleAdmin) {
+			return true
+		}
+	}
+	return false
+}
+
+// put stores a copy of the account. Of its roles only the ids count: definitions may be renamed.
+func (s *Store) put(a userapi.Account) {
+	a.Roles = slices.Clone(a.Roles)
+	a.LastLogin, a.CreatedAt, a.UpdatedAt = stamp(a.LastLogin), stamp(a.CreatedAt), stamp(a.UpdatedAt)
+	s.accounts[a.ID] = a
+	for _, key := range identifiers(a) {
+		s.taken[key] = a.ID
+	}
+}
+
+// release frees the identifiers of an account that changes or goes.
+func (s *Store) release(a userapi.Account) {
+	for _, key := range identifiers(a) {
+		delete(s.taken, key)
+	}
+}
+
+// read is the account as callers get it: a copy, its roles as they are defined now.
+func (s *Store) read(a userapi.Account) userapi.Account {
+	roles := make([]userapi.Role, len(a.Roles))
+	for i, r := range a.Roles {
+		roles[i] = s.roles[r.ID]
+	}
+	slices.SortFunc(roles, func(a, b userapi.Role) int { return cmp.Compare(a.Code, b.Code) })
+	a.Roles = roles
+	return a
+}

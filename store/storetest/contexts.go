@@ -1,0 +1,193 @@
+package storetest
+
+import (
+	"context"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/userapi/userapi"
+)
+
+func (s suite) contexts(t *testing.T) {
+	db := s.database(t)
+
+	t.Run("a write whose caller has gone is not done", func(t *testing.T) {
+		f := db.tenant(t)
+		a, gone := f.add(), f.add()
+		open, ended := f.open(a), f.open(a)
+		role, free := f.role(f.key("role")), f.role(f.key("free"))
+		fresh, opened := f.account(), f.session(a.ID)
+		limit := []userapi.LimitTake{{Key: f.key("l"), Max: 1, Window: time.Hour}}
+		taken := []userapi.LimitTake{{Key: f.key("t"), Max: 1, Window: time.Hour}}
+		_, err := f.TakeLimits(t.Context(), f.now, taken)
+		must(t, err)
+		stillTaken := func(t *testing.T) {
+			wait, err := f.TakeLimits(t.Context(), f.now, taken)
+			must(t, err)
+			same(t, wait, time.Hour, "wait on a counter that nobody returned")
+		}
+		a = f.read(a.ID)
+
+		// Each write runs with a context that is over, then again with one that is not: had the first been done, the
+		// second could not be. Where it could, undone looks.
+		for _, write := range []struct {
+			name   string
+			do     func(ctx context.Context) error
+			undone func(t *testing.T)
+		}{
+			{name: "RotateSession", do: func(ctx context.Context) error { return f.RotateSession(ctx, rotation(open, a.Epoch, f.now)) }},
+			{name: "InsertUser", do: func(ctx context.Context) error {
+				return f.InsertUser(ctx, userapi.UserInsert{Account: fresh, Event: f.event(userapi.EventUserCreated)})
+			}},
+			{name: "InsertSession", do: func(ctx context.Context) error {
+				_, err := f.InsertSession(ctx, f.login(opened, a.Epoch))
+				return err
+			}, undone: func(t *testing.T) {
+				_, err := f.SessionByID(t.Context(), opened.ID)
+				is(t, err, userapi.ErrNotFound)
+			}},
+			{name: "EndSession", do: func(ctx context.Context) error {
+				return f.EndSession(ctx, userapi.SessionEnd{ID: ended.ID, UserID: a.ID, Event: f.event(userapi.EventLogout),
+					Revoke: userapi.Revocation{Kind: userapi.RevokeSession, Subject: ended.ID, Lives: time.Hour}})
+			}, undone: func(t *testing.T) {
+				if f.hasRevocation(userapi.RevokeSession, ended.ID) {
+					t.Fatal("the session was revoked")
+				}
+			}},
+			{name: "ChangeUser", do: func(ctx context.Context) error {
+				return f.ChangeUser(ctx, f.update(a, func(w *userapi.UserUpdate) { w.EndSessions, w.Revoke = true, f.revocations(a.ID) }))
+			}, undone: func(t *testing.T) {
+				if f.hasRevocation(userapi.RevokeUser, a.ID) || len(f.sessionsOf(a.ID)) == 0 {
+					t.Fatal("sessions ended or tokens were revoked")
+				}
+			}},
+			{name: "UpgradeHash", do: func(ctx context.Context) error {
+				done, err := f.UpgradeHash(ctx, userapi.HashUpgrade{UserID: a.ID, Old: a.PasswordHash, New: "new", Event: f.event(userapi.EventPasswordUpgraded)})
+				if err == nil && !done {
+					return userapi.ErrChanged
+				}
+				return err
+			}},
+			{name: "DeleteUser", do: func(ctx context.Context) error { return f.DeleteUser(ctx, f.deletion(gone, false)) }},
+			{name: "InsertRole", do: func(ctx context.Context) error {
+				return f.InsertRole(ctx, userapi.RoleWrite{Role: userapi.Role{ID: f.key("new"), Code: f.key("new")}, Event: f.event(userapi.EventRoleCreated)})
+			}},
+			{name: "RenameRole", do: func(ctx context.Context) error {
+				return f.RenameRole(ctx, userapi.RoleWrite{Role: userapi.Role{Code: role.Code, Name: "renamed"}, Event: f.event(userapi.EventRoleRenamed)})
+			}, undone: func(t *testing.T) { same(t, f.role(role.Code), role, "role") }},
+			{name: "DeleteRole", do: func(ctx context.Context) error {
+				return f.DeleteRole(ctx, userapi.RoleWrite{Role: free, Event: f.event(userapi.EventRoleDeleted)})
+			}},
+			{name: "InsertCustomer", do: func(ctx context.Context) error {
+				return f.InsertCustomer(ctx, userapi.CustomerWrite{Customer: userapi.Customer{ID: f.key("new")}, Event: f.event(userapi.EventCustomerCreated)})
+			}},
+			{name: "ChangeCustomer", do: func(ctx context.Context) error {
+				return f.ChangeCustomer(ctx, userapi.CustomerWrite{Customer: userapi.Customer{ID: f.customer, Name: "renamed", Quota: 1000}, Event: f.event(userapi.EventCustomerUpdated)})
+			}, undone: func(t *testing.T) {
+				c, err := f.CustomerByID(t.Context(), f.customer)
+				must(t, err)
+				same(t, c.Quota, 0, "quota")
+			}},
+			{name: "TakeLimits", do: func(ctx context.Context) error {
+				wait, err := f.TakeLimits(ctx, f.now, limit)
+				if err == nil && wait > 0 {
+					return userapi.ErrRateLimited
+				}
+				return err
+			}},
+			{name: "ReturnLimits", do: func(ctx context.Context) error {
+				return f.ReturnLimits(ctx, []userapi.LimitReturn{{Key: taken[0].Key}})
+			}, undone: stillTaken},
+			{name: "ReturnLimits with Clear", do: func(ctx context.Context) error {
+				return f.ReturnLimits(ctx, []userapi.LimitReturn{{Key: taken[0].Key, Clear: true}})
+			}},
+			{name: "AddEvent", do: func(ctx context.Context) error { return f.AddEvent(ctx, f.event(userapi.EventLoginFailed)) }},
+			{name: "Sweep", do: func(ctx context.Context) error {
+				n, err := f.Sweep(ctx, userapi.SweepBefore{Now: f.now.Add(1000 * 24 * time.Hour), Idle: time.Hour, Batch: 100})
+				if err == nil && n == 0 {
+					t.Error("there was nothing left to sweep")
+				}
+				return err
+			}},
+			{name: "EndEverything", do: func(ctx context.Context) error {
+				return f.EndEverything(ctx, userapi.EverythingEnd{Event: f.event(userapi.EventEverythingEnded),
+					Revoke: userapi.Revocation{Kind: userapi.RevokeAll, Below: 1, Lives: time.Hour}})
+			}, undone: func(t *testing.T) {
+				if f.hasRevocation(userapi.RevokeAll, "") {
+					t.Fatal("everything was revoked")
+				}
+			}},
+		} {
+			t.Run(write.name, func(t *testing.T) {
+				f.t = t
+				over, cancel := context.WithCancel(t.Context())
+				cancel()
+				is(t, write.do(over), context.Canceled)
+				if write.undone != nil {
+					write.undone(t)
+				}
+				late, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+				defer cancel()
+				is(t, write.do(late), context.DeadlineExceeded)
+				must(t, write.do(t.Context()))
+			})
+		}
+	})
+
+	t.Run("a read whose caller has gone is not answered", func(t *testing.T) {
+		f := db.tenant(t)
+		a := f.add()
+		open := f.open(a)
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		for name, read := range map[string]func() error{
+			"AccountByID":         func() error { _, err := f.AccountByID(over, f.scope(), a.ID); return err },
+			"AccountByIdentifier": func() error { _, err := f.AccountByIdentifier(over, f.scope(), identifiersOf(a)[0]); return err },
+			"ListUsers":           func() error { _, err := f.ListUsers(over, userapi.UserFilter{Scope: f.scope(), Limit: 1}); return err },
+			"SessionByID":         func() error { _, err := f.SessionByID(over, open.ID); return err },
+			"ListSessions":        func() error { _, err := f.ListSessions(over, f.scope(), a.ID); return err },
+			"Roles":               func() error { _, err := f.Roles(over, []string{"x"}, nil); return err },
+			"ListRoles":           func() error { _, err := f.ListRoles(over, 0, 1); return err },
+			"CustomerByID":        func() error { _, err := f.CustomerByID(over, f.customer); return err },
+			"ListCustomers":       func() error { _, err := f.ListCustomers(over, "", 1); return err },
+			"Revocations":         func() error { _, _, err := f.Revocations(over, 0); return err },
+			"Ping":                func() error { return f.Ping(over) },
+		} {
+			t.Run(name, func(t *testing.T) { is(t, read(), context.Canceled) })
+		}
+	})
+
+	t.Run("a write cut short is whole or absent", func(t *testing.T) {
+		f := db.tenant(t)
+		roles := []userapi.Role{f.role(f.key("1")), f.role(f.key("2"))}
+		for i := range 30 {
+			a := f.add(func(a *userapi.Account) { a.Roles = roles[:1] })
+			f.open(a)
+			a = f.read(a.ID)
+			old := f.state(a.ID)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i*i)*10*time.Microsecond)
+			err := f.ChangeUser(ctx, f.update(a, func(w *userapi.UserUpdate) {
+				w.Account.Name, w.Account.Roles, w.SetRoles, w.EndSessions = "changed", roles, true, true
+				w.Revoke = f.revocations(a.ID)
+			}))
+			cancel()
+			whole := func() bool {
+				now := f.state(a.ID)
+				if err != nil && reflect.DeepEqual(now, old) {
+					return true
+				}
+				changed := now.Accounts[0]
+				return changed.Name == "changed" && len(changed.Roles) == 2 && changed.Version == a.Version+1 &&
+					len(now.Sessions[0]) == 0 && f.hasRevocation(userapi.RevokeUser, a.ID)
+			}
+			// A server may go on for a moment with what a client has given up, between two of our reads.
+			for try := 0; !whole(); try++ {
+				if try == 100 {
+					t.Fatalf("after %v half of the change is there: %+v", err, f.state(a.ID))
+				}
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+	})
+}

@@ -1,0 +1,37 @@
+package storetest
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/userapi/userapi"
+)
+
+func (s suite) events(t *testing.T) {
+	db := s.database(t)
+
+	t.Run("an event is stored whatever its texts", func(t *testing.T) {
+		f := db.tenant(t)
+		for _, text := range append([]string{"", strings.Repeat("x", 255)}, awkward...) {
+			e := f.event(userapi.EventLoginFailed)
+			e.UserAgent, e.Detail = text, text
+			must(t, f.AddEvent(t.Context(), e))
+		}
+	})
+
+	t.Run("an event may be about somebody who does not exist", func(t *testing.T) {
+		f := db.tenant(t)
+		e := f.event(userapi.EventLoginFailed)
+		e.ActorID, e.SessionID, e.UserID, e.CustomerID = newID(), newID(), newID(), newID()
+		must(t, f.AddEvent(t.Context(), e))
+	})
+
+	t.Run("an event outlives the user it is about", func(t *testing.T) {
+		f := db.tenant(t)
+		a := f.add()
+		e := f.event(userapi.EventLogin)
+		e.UserID, e.ActorID = a.ID, a.ID
+		must(t, f.AddEvent(t.Context(), e))
+		must(t, f.DeleteUser(t.Context(), f.deletion(a, false)))
+	})
+}
