@@ -343,6 +343,9 @@ type SelfRegistration struct {
 	Password  Secret // required
 }
 
+// RegistrationPolicy is Config.Registration.Policy: who may call Register with success.
+func (u *Users) RegistrationPolicy() RegistrationPolicy { return u.cfg.Registration.Policy }
+
 // Register creates an account for whoever asks, under Config.Registration, and logs it in. The customer and the roles
 // are the configuration's. Every registration counts against the actor's address.
 //

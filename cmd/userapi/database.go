@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	mysqldriver "github.com/go-sql-driver/mysql"
+	sqlitedriver "modernc.org/sqlite"
+
+	"github.com/userapi/userapi"
+	"github.com/userapi/userapi/store/mysql"
+	"github.com/userapi/userapi/store/sqlite"
+)
+
+const (
+	defaultFile = "userapi.db"
+
+	// connectWithin bounds how long a start waits for the database.
+	connectWithin = 5 * time.Second
+
+	mysqlConns    = 32
+	mysqlConnLife = 4 * time.Minute // below the idle limits of usual proxies and servers
+)
+
+// Database is the flag every command has.
+type Database struct {
+	DB string `name:"db" env:"USERAPI_DB" default:"sqlite:userapi.db" placeholder:"sqlite:PATH|mysql:DSN" help:"Database: sqlite:PATH, or mysql:USER:PASSWORD@tcp(HOST:PORT)/NAME."`
+}
+
+// database is an open database.
+type database struct {
+	name  string // for people: without credentials
+	file  string // of SQLite; else ""
+	pool  *sql.DB
+	store interface {
+		userapi.Store
+		Migrate(context.Context) error
+		Drop(context.Context) error
+	}
+}
+
+// describe reads the flag and refuses what names no database, before anything is touched.
+func (f Database) describe() (*database, error) {
+	kind, rest, _ := strings.Cut(f.DB, ":")
+	switch kind {
+	case "sqlite":
+		if rest == "" || strings.HasPrefix(rest, ":memory:") {
+			return nil, wrongUsef("--db sqlite:PATH needs the path of a file")
+		}
+		return &database{name: "SQLite database " + rest, file: rest}, nil
+	case "mysql":
+		// The driver's own words may repeat a part of the password, so they are not shown.
+		cfg, err := mysqldriver.ParseDSN(rest)
+		if err != nil || cfg.DBName == "" {
+			return nil, wrongUsef("--db mysql:DSN needs USER:PASSWORD@tcp(HOST:PORT)/NAME, with the name of a database")
+		}
+		return &database{name: fmt.Sprintf("MySQL database %s at %s", cfg.DBName, cfg.Addr)}, nil
+	case "postgres", "postgresql":
+		return nil, wrongUsef("--db postgres:URL is not part of this version; use sqlite:PATH or mysql:DSN")
+	}
+	return nil, wrongUsef("--db has to begin with sqlite: or mysql:")
+}
+
+// open connects. With create a SQLite file is made where there is none.
+func (f Database) open(ctx context.Context, log *slog.Logger, create bool) (*database, error) {
+	d, err := f.describe()
+	if err != nil {
+		return nil, err
+	}
+	if d.file != "" {
+		err = d.openFile(create)
+	} else {
+		err = d.openServer(strings.TrimPrefix(f.DB, "mysql:"), log)
+	}
+	if err != nil {
+		return nil, err
+	}
+	asking, cancel := context.WithTimeout(ctx, connectWithin)
+	defer cancel()
+	err = d.pool.PingContext(asking)
+	for busy(err) && asking.Err() == nil {
+		time.Sleep(20 * time.Millisecond)
+		err = d.pool.PingContext(asking)
+	}
+	if err != nil {
+		d.pool.Close()
+		return nil, fmt.Errorf("cannot reach the %s: %w", d.name, err)
+	}
+	return d, nil
+}
+
+// busy reports whether another process has the SQLite file locked. Where two make the file a write-ahead log at once,
+// SQLite refuses one of them without waiting.
+func busy(err error) bool {
+	const sqliteBusy = 5 // the primary result code; extended ones have it in the low byte
+	var refused *sqlitedriver.Error
+	return errors.As(err, &refused) && refused.Code()&0xff == sqliteBusy
+}
+
+func (d *database) openFile(create bool) error {
+	flags := os.O_RDWR
+	if create {
+		flags |= os.O_CREATE
+	}
+	// Password hashes are in it: nobody else on the machine needs to read it. SQLite gives its other files the same mode.
+	file, err := os.OpenFile(d.file, flags, 0o600)
+	if errors.Is(err, fs.ErrNotExist) && !create {
+		return fmt.Errorf("there is no %s; init makes one", d.name)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot open the %s: %w", d.name, err)
+	}
+	if err := file.Close(); err != nil {
+		return fmt.Errorf("cannot open the %s: %w", d.name, err)
+	}
+	d.pool, err = sql.Open("sqlite", sqlite.DSN(d.file))
+	if err != nil {
+		return fmt.Errorf("cannot open the %s: %w", d.name, err)
+	}
+	d.store = sqlite.New(d.pool)
+	return nil
+}
+
+func (d *database) openServer(dsn string, log *slog.Logger) error {
+	cfg, err := mysqldriver.ParseDSN(dsn)
+	if err != nil {
+		return wrongUsef("--db mysql:DSN cannot be read")
+	}
+	// The driver would write plain text to standard error.
+	cfg.Logger = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
+	if cfg.Timeout == 0 {
+		cfg.Timeout = connectWithin
+	}
+	connector, err := mysqldriver.NewConnector(cfg)
+	if err != nil {
+		return fmt.Errorf("cannot open the %s: %w", d.name, err)
+	}
+	d.pool = sql.OpenDB(connector)
+	d.pool.SetMaxOpenConns(mysqlConns)
+	d.pool.SetMaxIdleConns(mysqlConns)
+	d.pool.SetConnMaxLifetime(mysqlConnLife)
+	d.store = mysql.New(d.pool)
+	return nil
+}
+
+func (d *database) migrate(ctx context.Context) error {
+	if err := d.store.Migrate(ctx); err != nil {
+		return fmt.Errorf("cannot bring the tables of the %s up to date: %w", d.name, err)
+	}
+	return nil
+}
+
+// api is the library for a command. A command issues and checks no token, so it needs no secret and makes one up.
+func (d *database) api() (*userapi.API, error) {
+	return userapi.New(userapi.Config{Store: d.store, Secret: userapi.Secret(rand.Text() + rand.Text())})
+}
+
+// use runs a command on a database that exists, with its tables up to date.
+func (f Database) use(ctx context.Context, do func(api *userapi.API) error) error {
+	d, err := f.open(ctx, slog.New(slog.DiscardHandler), false)
+	if err != nil {
+		return err
+	}
+	defer d.pool.Close()
+	if err := d.migrate(ctx); err != nil {
+		return err
+	}
+	api, err := d.api()
+	if err != nil {
+		return err
+	}
+	return do(api)
+}

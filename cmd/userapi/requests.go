@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"path"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/userapi/userapi"
+	"github.com/userapi/userapi/httpadapter"
+)
+
+const (
+	readyWithin = 2 * time.Second
+	maxLogged   = 256 // bytes of a path
+)
+
+// newHandler is everything the program serves.
+func newHandler(api *userapi.API, web *httpadapter.Adapter, log *slog.Logger) http.Handler {
+	mux := http.NewServeMux()
+	web.Mount(mux, "/api", web.Handler())
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeOK(w) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), readyWithin)
+		defer cancel()
+		if err := api.Ping(ctx); err != nil {
+			web.WriteError(w, r, userapi.ErrUnavailable.Wrap(err))
+			return
+		}
+		writeOK(w)
+	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { web.WriteError(w, r, userapi.ErrNotFound) })
+	return logged(recovered(withoutRedirects(mux, web), web, log), web, log)
+}
+
+// withoutRedirects refuses a path such as /api//users, which ServeMux would answer with a redirect.
+func withoutRedirects(next http.Handler, web *httpadapter.Adapter) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p := r.URL.Path; p != "/" && path.Clean(p) != strings.TrimSuffix(p, "/") {
+			web.WriteError(w, r, userapi.ErrNotFound)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func writeOK(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = io.WriteString(w, `{"status":"ok"}`)
+}
+
+// logged writes one line a request. The query is left out, since people put secrets there.
+func logged(next http.Handler, web *httpadapter.Adapter, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		begin, counted := time.Now(), &response{ResponseWriter: w}
+		method, asked := cut(r.Method), cut(r.URL.Path)
+		defer func() {
+			log.LogAttrs(r.Context(), slog.LevelInfo, "request",
+				slog.String("method", method), slog.String("path", asked), slog.Int("status", counted.code()),
+				slog.Float64("duration_ms", float64(time.Since(begin).Microseconds())/1000),
+				slog.Int64("bytes", counted.bytes), slog.String("address", web.ClientAddress(r)))
+		}()
+		next.ServeHTTP(counted, r)
+	})
+}
+
+func cut(s string) string { return s[:min(len(s), maxLogged)] }
+
+// recovered answers a panic with 500. Its text stays out of the log unless the runtime wrote it, for it may hold
+// anything.
+func recovered(next http.Handler, web *httpadapter.Adapter, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
+			what := fmt.Sprintf("%T", p)
+			if fault, ok := p.(runtime.Error); ok {
+				what = fault.Error()
+			}
+			log.ErrorContext(r.Context(), "a handler panicked", "panic", what, "stack", string(debug.Stack()))
+			if counted, ok := w.(*response); ok && counted.status != 0 {
+				panic(http.ErrAbortHandler) // too late for an answer: the connection tells that it is not whole
+			}
+			web.WriteError(w, r, errors.New("a handler panicked"))
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// response counts what is written.
+type response struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (w *response) code() int {
+	if w.status == 0 {
+		return http.StatusOK
+	}
+	return w.status
+}
+
+// WriteHeader notes the final status.
+func (w *response) WriteHeader(status int) {
+	if w.status == 0 && status >= http.StatusOK {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write counts bytes.
+func (w *response) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap lets http.ResponseController reach the server's writer.
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }

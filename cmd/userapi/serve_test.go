@@ -1,0 +1,305 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestFirstStartPrintsThePasswordOnce(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	first := p.serve(t)
+	password := first.shown()
+	require.NotEmpty(t, password)
+	assert.Contains(t, first.out.String(), "Development mode")
+	token := first.login("admin", password)
+	assert.Equal(t, http.StatusOK, first.whoami(token))
+	first.stop()
+
+	for _, name := range []string{"userapi.db", "userapi.db.secret"} {
+		info, err := os.Stat(filepath.Join(p.dir, name))
+		require.NoError(t, err)
+		assert.Equal(t, os.FileMode(0o600), info.Mode().Perm(), name)
+	}
+
+	second := p.serve(t)
+	assert.Empty(t, second.shown())
+	assert.Equal(t, http.StatusOK, second.whoami(token), "the secret was kept")
+	second.login("admin", password)
+}
+
+// H17
+func TestTwoFirstStartsAtOnce(t *testing.T) {
+	t.Parallel()
+	for range 3 {
+		p := newPlace(t)
+		a, b := p.launch(t), p.launch(t)
+		a.ready()
+		b.ready()
+		password := a.shown() + b.shown()
+		require.True(t, (a.shown() == "") != (b.shown() == ""), "one password is printed: %q %q", a.shown(), b.shown())
+		token := a.login("admin", password)
+		assert.Equal(t, http.StatusOK, b.whoami(token), "both have one secret")
+		b.login("admin", password)
+		a.stop()
+		b.stop()
+	}
+}
+
+func TestProductionFirstAccount(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, "USERAPI_SECRET="+secretA)
+	code, _, stderr := p.run(t, "", "serve", "--addr", "127.0.0.1:0", "--admin-email", "Root@example.org")
+	assert.Equal(t, 2, code)
+	assert.Contains(t, stderr, "USERAPI_ADMIN_PASSWORD")
+
+	s := p.with("USERAPI_ADMIN_PASSWORD="+canary).serve(t, "--admin-email", "Root@example.org")
+	s.login("root@example.org", canary)
+	assert.NotContains(t, s.out.String(), "Development mode")
+	s.stop()
+	for line := range strings.Lines(s.out.String()) {
+		assert.True(t, strings.HasPrefix(line, "{"), "in production every line is JSON: %s", line)
+	}
+
+	// An existing account is never changed, and its password need not stay in the environment.
+	s = p.with("USERAPI_ADMIN_PASSWORD=another-Password-88").serve(t, "--admin-email", "root@example.org")
+	s.login("root@example.org", canary)
+	s.stop()
+	p.serve(t, "--admin-email", "root@example.org").login("root@example.org", canary)
+}
+
+func TestProductionWithoutAccountStarts(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, "USERAPI_SECRET="+secretA)
+	s := p.serve(t)
+	assert.Empty(t, s.shown())
+	p.ok(t, canary+"\n", "user", "add", "--username", "root", "--role", "admin")
+	s.login("root", canary)
+	assert.NoFileExists(t, filepath.Join(p.dir, "userapi.db.secret"))
+}
+
+func TestSecretsRotate(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, "USERAPI_ADMIN_PASSWORD="+canary)
+	write := func(text string) {
+		require.NoError(t, os.WriteFile(filepath.Join(p.dir, "secret"), []byte(text), 0o600))
+	}
+	write(secretA + "\n")
+	s := p.with("USERAPI_SECRET="+secretB).serve(t, "--secret", "secret") // the flag comes first
+	token := s.login("admin", canary)
+	s.stop()
+
+	write(secretB + "," + secretA + "\n")
+	s = p.serve(t, "--secret", "secret")
+	assert.Equal(t, http.StatusOK, s.whoami(token))
+	s.stop()
+
+	s = p.with("USERAPI_SECRET=" + secretB).serve(t)
+	assert.Equal(t, http.StatusUnauthorized, s.whoami(token))
+	s.stop()
+
+	require.NoError(t, os.Chmod(filepath.Join(p.dir, "secret"), 0o644))
+	s = p.serve(t, "--secret", "secret")
+	assert.Contains(t, s.stderr.String(), "can be read by every user")
+}
+
+func TestExitCodes(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	require.NoError(t, os.WriteFile(filepath.Join(p.dir, "short"), []byte("canary-too-short\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(p.dir, "text.db"), []byte(strings.Repeat("no database. ", 100)), 0o600))
+	production := "USERAPI_SECRET=" + secretA
+	const serve = "serve --addr 127.0.0.1:0 "
+	for _, c := range []struct {
+		args string
+		env  string
+		code int
+		says string
+	}{
+		{"--help", "", 0, ""},
+		{"serve --help", "", 0, ""},
+		{"user add --help", "", 0, ""},
+		{"init --help", "", 0, ""},
+		{"sessions revoke-all --help", "", 0, ""},
+		{"", "", 2, "serve"},
+		{"nonsense", "", 2, "nonsense"},
+		{"user", "", 2, "add"},
+		{"serve --nonsense", "", 2, "nonsense"},
+		{"user add --username u --password " + canary, "", 2, "unknown flag --password"},
+		{"serve --secret-text " + canary, "", 2, "unknown flag"},
+
+		{serve + "--registration verify", "", 2, "not part of this version"},
+		{serve + "--registration sometimes", "", 2, "--registration"},
+		{serve, "USERAPI_REGISTRATION=verify", 2, "not part of this version"},
+		{serve + "--registration open --registration-customer nobody --db sqlite:nobody.db", "", 2, "nobody"},
+		{serve + "--anonymous-phone", "", 2, "not part of this version"},
+		{serve, "USERAPI_ANONYMOUS_PHONE=1", 2, "not part of this version"},
+		{serve + "--limits nonsense", "", 2, "--limits"},
+		{serve + "--limits login=0/m/account", "", 2, "--limits"},
+		{serve + "--limits off", production, 2, "--dev"},
+		{serve, production + " USERAPI_LIMITS=off", 2, "--dev"},
+		{serve + "--outbox x.jsonl", production, 2, "--dev"},
+		{serve + "--outbox missing/x.jsonl", "", 2, "missing"},
+		{serve + "--trusted-proxies 10.0.0.0", "", 2, "trusted-proxies"},
+		{serve, "USERAPI_SECRET=canary-short", 2, "32 bytes"},
+		{serve, "USERAPI_SECRET=", 2, "32 bytes"},
+		{serve, "USERAPI_SECRET=" + secretA + ",canary-short", 2, "32 bytes"},
+		{serve, "USERAPI_SECRET=" + strings.Repeat("ab", 20), 2, "random"},
+		{serve + "--secret short", "", 2, "32 bytes"},
+		{serve + "--secret missing", "", 2, "missing"},
+		{serve + "--admin-email no-address", "", 2, "mail"},
+		{serve + "--db sqlite:weak.db", "USERAPI_ADMIN_PASSWORD=12345678", 2, "password"},
+		{"serve --addr 0.0.0.0:0", "", 2, "loopback"},
+		{"serve --addr :0", "", 2, "loopback"},
+		{"serve --addr [::]:0 --dev", production, 2, "loopback"},
+		{"serve --addr nonsense", "", 2, "--addr"},
+		{"serve --addr 127.0.0.1:99999", "", 2, "--addr"},
+
+		{serve + "--db postgres://u:canary@h/d", "", 2, "not part of this version"},
+		{serve + "--db nonsense", "", 2, "--db"},
+		{serve + "--db sqlite:", "", 2, "path"},
+		{serve + "--db sqlite::memory:", "", 2, "path"},
+		{serve + "--db mysql:root:canary@tcp(127.0.0.1:1)", "", 2, "NAME"},
+		{serve + "--db mysql:root:canary@tcp(127.0.0.1:1)/", "", 2, "name of a database"},
+		{serve + "--db mysql:root:canary/x", "", 2, "NAME"},
+		{serve + "--db mysql:root:canary@tcp(127.0.0.1:1)/x", "", 1, "MySQL database x at 127.0.0.1:1"},
+		{serve + "--db sqlite:missing/x.db", "", 1, "missing/x.db"},
+		{serve + "--db sqlite:text.db", "", 1, "text.db"},
+		{"user list --db sqlite:absent.db", "", 1, "absent.db"},
+		{"user list --db postgres:x", "", 2, "not part of this version"},
+		{"user list", "USERAPI_DB=sqlite:absent.db", 1, "absent.db"},
+		{"init --yes", "", 2, "--drop-before"},
+		{"init --drop-before", "", 2, "--yes"},
+		{"user add --db sqlite:absent.db", "", 2, "--email"},
+	} {
+		t.Run(fmt.Sprintf("%s %s", c.args, c.env), func(t *testing.T) {
+			code, stdout, stderr := p.with(strings.Fields(c.env)...).run(t, "", strings.Fields(c.args)...)
+			assert.Equal(t, c.code, code, stdout+stderr)
+			if c.code == 0 {
+				assert.Contains(t, stdout, "Usage:")
+				assert.Empty(t, stderr)
+				return
+			}
+			assert.Contains(t, stderr, c.says)
+			assert.True(t, strings.HasPrefix(stderr, "userapi: "), stderr)
+			assert.Equal(t, 1, strings.Count(stderr, "\n"), "one sentence: %s", stderr)
+		})
+	}
+	assert.NoFileExists(t, filepath.Join(p.dir, "absent.db"), "a command makes no file")
+}
+
+func TestDevelopmentModeTakesItsFlags(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, "USERAPI_SECRET="+secretA, "USERAPI_DEV=1", "USERAPI_TRUSTED_PROXIES=127.0.0.0/8,::1/128")
+	s := p.serve(t, "--limits", "off", "--outbox", "out.jsonl", "--registration", "open")
+	require.NotEmpty(t, s.shown())
+	for range 30 {
+		status, _ := s.call("POST", "/api/users/login", "", map[string]string{"email": "admin", "password": "wrong"})
+		require.Equal(t, http.StatusUnauthorized, status)
+	}
+	status, body := s.call("POST", "/api/users", "", map[string]string{"email": "ada@example.org", "password": "ada-Lovelace-1815"})
+	assert.Equal(t, http.StatusCreated, status, "%v", body)
+	assert.NoFileExists(t, filepath.Join(p.dir, "userapi.db.secret"))
+
+	r, err := http.NewRequest("GET", s.url+"/api/users/token?secret=canary", nil)
+	require.NoError(t, err)
+	r.Header.Set("X-Forwarded-For", "203.0.113.9")
+	resp, err := client.Do(r)
+	require.NoError(t, err)
+	resp.Body.Close()
+	require.Eventually(t, func() bool { return strings.Contains(s.out.String(), `"address":"203.0.113.9"`) }, 2*time.Second, 10*time.Millisecond)
+	s.stop()
+	line := s.out.String()[strings.Index(s.out.String(), `"path":"/api/users/token"`):]
+	line, _, _ = strings.Cut(line, "\n")
+	for _, field := range []string{`"status":401`, `"duration_ms":`, `"bytes":`} {
+		assert.Contains(t, line, field)
+	}
+}
+
+func TestRoutesOfTheProgram(t *testing.T) {
+	t.Parallel()
+	s := newPlace(t).serve(t)
+	for _, c := range []struct {
+		method, path string
+		status       int
+		code         string
+	}{
+		{"GET", "/healthz", 200, ""},
+		{"GET", "/readyz", 200, ""},
+		{"HEAD", "/readyz", 200, ""},
+		{"GET", "/", 404, "NOT_FOUND"},
+		{"GET", "/nowhere", 404, "NOT_FOUND"},
+		{"GET", "/api", 404, "NOT_FOUND"},
+		{"GET", "/api/nowhere", 404, "NOT_FOUND"},
+		{"GET", "/api//users", 404, "NOT_FOUND"},
+		{"GET", "/api/../healthz", 404, "NOT_FOUND"},
+		{"GET", "/api/users/", 401, "UNAUTHORIZED"},
+		{"GET", "/api/users", 401, "UNAUTHORIZED"},
+		{"POST", "/healthz", 404, "NOT_FOUND"},
+	} {
+		status, body := s.call(c.method, c.path, "", nil)
+		assert.Equal(t, c.status, status, "%s %s", c.method, c.path)
+		if c.code != "" {
+			assert.Equal(t, c.code, body["error_code"], "%s %s", c.method, c.path)
+		}
+	}
+}
+
+func TestTerminateDrains(t *testing.T) {
+	t.Parallel()
+	s := newPlace(t).serve(t)
+	body := fmt.Sprintf(`{"email":"admin","password":%q}`, s.shown())
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = fmt.Fprintf(conn, "POST /api/users/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+		len(body), body[:10])
+	require.NoError(t, err)
+	time.Sleep(100 * time.Millisecond) // the request has begun
+	require.NoError(t, s.cmd.Process.Signal(syscall.SIGTERM))
+	require.Eventually(t, func() bool { return strings.Contains(s.out.String(), `"draining"`) }, 5*time.Second, 10*time.Millisecond)
+	_, err = net.DialTimeout("tcp", conn.RemoteAddr().String(), time.Second)
+	require.Error(t, err, "no new connection is taken")
+	_, err = fmt.Fprint(conn, body[10:])
+	require.NoError(t, err)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	assert.Equal(t, http.StatusOK, resp.StatusCode)
+	<-s.done
+	assert.Zero(t, s.cmd.ProcessState.ExitCode())
+	s.checkOutput()
+}
+
+// A start that makes the first account and then fails must not keep its password to itself.
+func TestPasswordIsShownThoughTheStartFails(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	code, stdout, _ := p.run(t, "", "serve", "--addr", "127.0.0.1:0", "--registration", "open", "--registration-customer", "nobody")
+	assert.Equal(t, 2, code)
+	found := shownPassword.FindStringSubmatch(stdout)
+	require.NotNil(t, found)
+	p.serve(t).login("admin", found[1])
+}
+
+func TestAddressInUse(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	s := p.serve(t)
+	other := newPlace(t)
+	code, _, stderr := other.run(t, "", "serve", "--addr", strings.TrimPrefix(s.url, "http://"))
+	assert.Equal(t, 1, code)
+	assert.Contains(t, stderr, "cannot listen")
+	assert.NoFileExists(t, filepath.Join(other.dir, "userapi.db"))
+}
