@@ -62,7 +62,7 @@ func (a *Auth) Login(ctx context.Context, actor Actor, r LoginRequest) (User, To
 		if !acc.Active {
 			return User{}, Tokens{}, a.refused(ctx, actor, acc, EventLoginFailed, ErrBadCredentials)
 		}
-		tokens, err := a.openSession(ctx, actor, acc, []string{"pwd"}, EventLogin)
+		tokens, err := a.openSession(ctx, actor, &acc, []string{"pwd"}, EventLogin)
 		if errors.Is(err, ErrChanged) {
 			continue // what the password was checked against is no longer true: look again
 		}
@@ -70,7 +70,6 @@ func (a *Auth) Login(ctx context.Context, actor Actor, r LoginRequest) (User, To
 			return User{}, Tokens{}, err
 		}
 		attempt.succeeded(ctx)
-		acc.LastLogin = a.nowMillis()
 		return acc.User, tokens, nil
 	}
 	return User{}, Tokens{}, ErrUnavailable
@@ -132,7 +131,7 @@ func (c *core) newSession(actor Actor, userID string, methods []string) Session 
 }
 
 // openSession inserts a session if the account is still what acc says, and issues its first tokens.
-func (c *core) openSession(ctx context.Context, actor Actor, acc Account, methods []string, kind EventKind) (Tokens, error) {
+func (c *core) openSession(ctx context.Context, actor Actor, acc *Account, methods []string, kind EventKind) (Tokens, error) {
 	s := c.newSession(actor, acc.ID, methods)
 	event := c.event(actor, kind, acc.User, "")
 	event.SessionID = s.ID
@@ -146,7 +145,8 @@ func (c *core) openSession(ctx context.Context, actor Actor, acc Account, method
 	if err = c.wrote(err, revoked...); err != nil {
 		return Tokens{}, err
 	}
-	return c.issue(acc, s)
+	acc.LastLogin = s.CreatedAt
+	return c.issue(*acc, s)
 }
 
 // issue makes the tokens of a session. Epoch and roles are of one snapshot: that of acc.
@@ -200,12 +200,14 @@ func (a *Auth) IssueTokens(ctx context.Context, actor Actor, userID string, meth
 		if !acc.Active {
 			return User{}, Tokens{}, ErrBadCredentials
 		}
-		tokens, err := a.openSession(ctx, actor, acc, methods, EventTokensIssued)
+		tokens, err := a.openSession(ctx, actor, &acc, methods, EventTokensIssued)
 		if errors.Is(err, ErrChanged) {
 			continue
 		}
-		acc.LastLogin = a.nowMillis()
-		return acc.User, tokens, err
+		if err != nil {
+			return User{}, Tokens{}, err
+		}
+		return acc.User, tokens, nil
 	}
 	return User{}, Tokens{}, ErrUnavailable
 }

@@ -39,6 +39,7 @@ const (
 	LimitPassword = "password" // counts own passwords given wrongly
 	LimitRefresh  = "refresh"  // counts refresh tokens that did not hold
 	LimitRegister = "register" // counts registrations
+	LimitReset    = "reset"    // counts requests of a password reset
 )
 
 // DefaultLimits is login=5/10m/account,20/m/address;password=5/10m/account.
@@ -49,7 +50,7 @@ func DefaultLimits() Limits {
 	}
 }
 
-var limitNames = []string{LimitLogin, LimitPassword, LimitRefresh, LimitRegister}
+var limitNames = []string{LimitLogin, LimitPassword, LimitRefresh, LimitRegister, LimitReset}
 
 // ParseLimits reads limits such as "login=5/10m/account,20/m/address;register=100/h/address" and puts them in place
 // of those of the same name in base. "off" gives no limit at all. A window is a number and s, m, h or d; without a

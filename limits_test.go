@@ -23,6 +23,9 @@ func TestParseLimits(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, DefaultLimits()[LimitLogin], same[LimitLogin], "the notation of the documentation is the default")
 
+	_, err = ParseLimits("login=5/10m/account,20/m/address;reset=3/h/account", DefaultLimits())
+	require.NoError(t, err)
+
 	for _, bad := range []string{
 		"login", "login=", "login=5", "login=5/10m", "login=5/10m/planet", "login=0/m/account", "login=-1/m/account", "login=x/m/account",
 		"login=5/10y/account", "login=5//account", "login=5/0m/account", "login=5/-1m/account", "nothing=5/m/account", "login=5/1.5m/account", "login=5/m/account/x",
