@@ -186,6 +186,9 @@ func plainText(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
+// maxNameKey is what a store's indexes hold of a folded name, in bytes. Only texts made to grow under folding pass it.
+const maxNameKey = 2560
+
 // foldForSearch makes texts comparable regardless of case and of how accents are composed.
 func foldForSearch(s string) string {
 	return norm.NFC.String(cases.Fold().String(norm.NFC.String(s)))

@@ -39,7 +39,7 @@ const (
 	LimitPassword = "password" // counts own passwords given wrongly
 	LimitRefresh  = "refresh"  // counts refresh tokens that did not hold
 	LimitRegister = "register" // counts registrations
-	LimitReset    = "reset"    // counts requests of a password reset
+	LimitReset    = "reset"    // accepted; nothing counts under it yet
 )
 
 // DefaultLimits is login=5/10m/account,20/m/address;password=5/10m/account.

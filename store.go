@@ -113,7 +113,8 @@ type UserFilter struct {
 	Limit     int
 }
 
-// UserInsert is a new account (Version 1) with its roles, and the first session where registration logs in.
+// UserInsert is a new account (Version 1) with its roles, and the first session where registration logs in. LastLogin is
+// stored as it is given.
 type UserInsert struct {
 	Account Account
 	Session *Session
@@ -273,7 +274,8 @@ type RevocationStore interface {
 	// Revocations reads the live rows written at or after since, a time of the database's clock in Unix
 	// milliseconds as an earlier call gave it in now; 0 reads all live rows. It reads now before the rows.
 	Revocations(ctx context.Context, since int64) (rows []Revocation, now int64, err error)
-	// EndEverything ends every session and writes the Revocation.
+	// EndEverything ends every session and writes the Revocation. It may end sessions in steps before that: when it
+	// fails, some have ended.
 	EndEverything(ctx context.Context, w EverythingEnd) error
 }
 
@@ -286,7 +288,7 @@ type EverythingEnd struct {
 // LimitStore counts attempts. A counter's window begins with its first attempt and is Window long.
 type LimitStore interface {
 	// TakeLimits counts one attempt on every counter, or on none: when one is full it returns how long until that
-	// one's window ends. Of any number of parallel callers exactly Max pass.
+	// one's window ends (the longest wait, of several). Of any number of parallel callers exactly Max pass.
 	TakeLimits(ctx context.Context, now time.Time, takes []LimitTake) (wait time.Duration, err error)
 	// ReturnLimits takes one attempt back, or with Clear all of them.
 	ReturnLimits(ctx context.Context, returns []LimitReturn) error

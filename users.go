@@ -232,7 +232,9 @@ func (c *core) setIdentity(a *Account, ch UserChange) error {
 	if a.EmailKey == "" && a.UsernameKey == "" && a.Phone == "" {
 		return errNoUserInNewUser
 	}
-	a.NameKey = foldForSearch(a.DisplayName())
+	if a.NameKey = foldForSearch(a.DisplayName()); len(a.NameKey) > maxNameKey {
+		return ErrInvalid.Field("name", "too long")
+	}
 	return nil
 }
 

@@ -1,0 +1,197 @@
+// Package drivertest is what only the tests of SQL stores need: a MariaDB server of their own, and connections that
+// break when they are told to.
+package drivertest
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// Env names a server by a go-sql-driver data source name, whose user may create databases.
+const Env = "USERAPI_TEST_MYSQL"
+
+// MariaDB is a running server.
+type MariaDB struct {
+	config *mysql.Config
+	dir    string // "" = somebody else's server
+	port   int
+	pid    int
+	lease  io.Closer // the server dies when it is closed, and so when this process dies
+	done   chan struct{}
+	number atomic.Int64
+}
+
+// Shared is the server of Env, or else a private one.
+func Shared() (*MariaDB, error) {
+	dsn := os.Getenv(Env)
+	if dsn == "" {
+		return Private()
+	}
+	config, err := mysql.ParseDSN(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", Env, err)
+	}
+	return &MariaDB{config: config}, nil
+}
+
+// Private starts a server in a directory of its own, within a second or two. Stop ends it.
+func Private() (*MariaDB, error) {
+	for _, program := range []string{"mariadb-install-db", "mariadbd"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return nil, fmt.Errorf("these tests need MariaDB: install the package mariadb-server, or set %s to a server where databases may be created: %w", Env, err)
+		}
+	}
+	dir, err := os.MkdirTemp("", "userapi-mariadb-")
+	if err != nil {
+		return nil, err
+	}
+	m := &MariaDB{dir: dir}
+	out, err := exec.Command("mariadb-install-db", "--no-defaults", "--datadir="+m.data(), "--user=root",
+		"--auth-root-authentication-method=normal", "--skip-test-db").CombinedOutput()
+	if err != nil {
+		os.RemoveAll(dir)
+		return nil, fmt.Errorf("mariadb-install-db: %w\n%s", err, out)
+	}
+	if m.port, err = freePort(); err == nil {
+		err = m.Start()
+	}
+	if err != nil {
+		os.RemoveAll(dir)
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *MariaDB) data() string { return filepath.Join(m.dir, "data") }
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// Start starts a private server that was killed, on the same data and port.
+func (m *MariaDB) Start() error {
+	// The shell outlives nobody: when its standard input ends, it kills the server.
+	cmd := exec.Command("sh", "-c", `"$@" >>"$0" 2>&1 & pid=$!; echo $pid; read line; kill -9 $pid 2>/dev/null; wait $pid`,
+		filepath.Join(m.dir, "log"), "mariadbd", "--no-defaults", "--datadir="+m.data(), "--socket="+filepath.Join(m.dir, "s"),
+		"--port="+strconv.Itoa(m.port), "--bind-address=127.0.0.1", "--user=root", "--skip-name-resolve", "--max-connections=500",
+		"--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=128M")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		return err
+	}
+	if m.pid, err = strconv.Atoi(strings.TrimSpace(line)); err != nil {
+		return err
+	}
+	m.lease, m.done = stdin, make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(m.done)
+	}()
+	m.config = mysql.NewConfig()
+	m.config.User, m.config.Net, m.config.Addr = "root", "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(m.port))
+	return m.wait()
+}
+
+func (m *MariaDB) wait() error {
+	db, err := sql.Open("mysql", m.config.FormatDSN())
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	for range 600 {
+		if err = db.Ping(); err == nil {
+			return nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	log, _ := os.ReadFile(filepath.Join(m.dir, "log"))
+	return fmt.Errorf("mariadbd does not answer: %w\n%s", err, log)
+}
+
+// Kill ends a private server at once, as a crash does.
+func (m *MariaDB) Kill() error {
+	if m.dir == "" {
+		return errors.New("drivertest: this server is not ours to kill")
+	}
+	err := syscall.Kill(m.pid, syscall.SIGKILL)
+	_ = m.lease.Close()
+	<-m.done
+	return err
+}
+
+// Stop ends a private server and removes its data.
+func (m *MariaDB) Stop() {
+	if m.dir == "" {
+		return
+	}
+	_ = m.lease.Close()
+	<-m.done
+	os.RemoveAll(m.dir)
+}
+
+// Database makes an empty database that lives as long as the test, and returns how to reach it.
+func (m *MariaDB) Database(t testing.TB) *mysql.Config {
+	t.Helper()
+	admin, err := sql.Open("mysql", m.config.FormatDSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := fmt.Sprintf("userapi_test_%d_%d", os.Getpid(), m.number.Add(1))
+	if _, err := admin.Exec("CREATE DATABASE " + name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_, _ = admin.ExecContext(ctx, "DROP DATABASE IF EXISTS "+name)
+		admin.Close()
+	})
+	config := m.config.Clone()
+	config.DBName = name
+	config.Logger = &mysql.NopLogger{} // connections break here on purpose
+	return config
+}
+
+// Open opens a pool that is closed at the end of the test.
+func Open(t testing.TB, config *mysql.Config) *sql.DB {
+	t.Helper()
+	connector, err := mysql.NewConnector(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := sql.OpenDB(connector)
+	t.Cleanup(func() { db.Close() })
+	return db
+}

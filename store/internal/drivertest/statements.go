@@ -1,0 +1,121 @@
+package drivertest
+
+import (
+	"database/sql"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/userapi/userapi"
+)
+
+// Statements fills a migrated database with so many rows that a scan of a table would be a bad plan, calls every method
+// that a request may lead to, and returns the statements that look for rows.
+func Statements(t *testing.T, st Store, db *sql.DB, c *Connector) []Statement {
+	t.Helper()
+	fill(t, st, db)
+	var all []Statement
+	for _, s := range c.Record(func() { callAll(t, st) }) {
+		verb, _, _ := strings.Cut(s.Query, " ")
+		if (verb == "SELECT" || verb == "UPDATE" || verb == "DELETE") && strings.Contains(s.Query, "userapi_") {
+			all = append(all, s)
+		}
+	}
+	if len(all) < 30 {
+		t.Fatalf("only %d statements were asked", len(all))
+	}
+	return all
+}
+
+const filled = 2000
+
+func fill(t *testing.T, st Store, db *sql.DB) {
+	t.Helper()
+	for i := range 20 {
+		must(t, st.InsertCustomer(t.Context(), Customer(fmt.Sprintf("c%02d", i))))
+		must(t, st.InsertRole(t.Context(), userapi.RoleWrite{Role: userapi.Role{ID: fmt.Sprintf("r%02d", i), Code: fmt.Sprintf("role%02d", i)}, Event: event()}))
+	}
+	must(t, st.InsertRole(t.Context(), userapi.RoleWrite{Role: userapi.Role{ID: "admin", Code: userapi.RoleAdmin}, Event: event()}))
+	must(t, st.ChangeCustomer(t.Context(), userapi.CustomerWrite{Customer: userapi.Customer{ID: "c01", Quota: 1e6}, Event: event()}))
+	insert := func(table, columns, row string) {
+		rows := make([]string, filled)
+		for i := range rows {
+			rows[i] = strings.NewReplacer("#", fmt.Sprintf("%05d", i), "%", fmt.Sprint(i%20)).Replace(row)
+		}
+		run(t, db, `INSERT INTO `+table+` (`+columns+`) VALUES `+strings.Join(rows, ", "))
+	}
+	insert("userapi_users", `id, customer_id, email, email_key, username, username_key, phone, verified_phone, name, first_name, last_name,
+		name_key, active, email_verified, phone_verified, password_hash, epoch, version, login_count, last_login, created_at, updated_at`,
+		`('u#', 'c0%', '', 'u#@example.com', '', 'user#', '+1#', '+1#', '', '', '', 'name#', 1, 1, 1, 'hash', 1, 1, 0, NULL, 0, 0)`)
+	run(t, db, `UPDATE userapi_users SET customer_id = 'c01' WHERE customer_id LIKE 'c01%'`)
+	insert("userapi_user_roles", `user_id, role_id`, `('u#', 'r01')`)
+	insert("userapi_sessions", `id, user_id, created_at, last_seen_at, expires_at, auth_time, methods, address, user_agent, counter, rotated_at`,
+		`('s#', 'u#', #, #, 9999999999999, 0, 'pwd', '', '', 0, 0)`)
+	insert("userapi_revocations", `id, kind, subject, below_epoch, written_at, expires_at`, `('v#', 2, 'u#', 2, #, 9999999999999)`)
+	insert("userapi_limits", `limit_key, hits, ends_at`, `('l#', 1, 9999999999999)`)
+	insert("userapi_events", `id, happened_at, kind, actor_kind, actor_id, session_id, user_id, customer_id, address, user_agent, detail`,
+		`('e#', 0, 'login', 'user', '', '', '', '', '', '', '')`)
+}
+
+func callAll(t *testing.T, st Store) {
+	ctx, tenant, all := t.Context(), userapi.Scope{Customer: "c01"}, userapi.Scope{All: true}
+	now := time.Now()
+	var live bool
+	read := func(_ any, err error) { t.Helper(); must(t, err) }
+	for _, sc := range []userapi.Scope{tenant, all} {
+		read(st.AccountByID(ctx, sc, "u00001"))
+		for kind, value := range map[userapi.IdentifierKind]string{
+			userapi.EmailIdentifier: "u00001@example.com", userapi.UsernameIdentifier: "user00001", userapi.PhoneIdentifier: "+100001",
+		} {
+			read(st.AccountByIdentifier(ctx, sc, userapi.Identifier{Kind: kind, Value: value}))
+		}
+		for _, f := range []userapi.UserFilter{
+			{}, {AfterID: "u00100"}, {EmailPart: "1@"}, {EmailPart: "1@", NamePart: "me"}, {EmailPart: "1@", NamePart: "me", MatchAll: true, AfterID: "u00100"},
+			{Active: &live}, {Prefix: "user00"}, {Prefix: "name001", AfterName: "name00100", AfterID: "u00100"}, {Prefix: "name", NamePart: "7"},
+		} {
+			f.Scope, f.Limit = sc, 21
+			read(st.ListUsers(ctx, f))
+		}
+		read(st.ListSessions(ctx, sc, "u00001"))
+	}
+	read(st.SessionByID(ctx, "s00001"))
+	read(st.Roles(ctx, []string{"r01"}, []string{"role02"}))
+	read(st.ListRoles(ctx, 0, 21))
+	read(st.CustomerByID(ctx, "c01"))
+	read(st.ListCustomers(ctx, "c03", 5))
+	_, _, err := st.Revocations(ctx, now.Add(-15*time.Second).UnixMilli())
+	must(t, err)
+
+	a := User("new", "c01")
+	a.Roles = []userapi.Role{{ID: "admin"}}
+	must(t, st.InsertUser(ctx, userapi.UserInsert{Account: a, Event: event()}))
+	b := User("deputy", "c01")
+	b.Roles = a.Roles
+	must(t, st.InsertUser(ctx, userapi.UserInsert{Account: b, Event: event()}))
+	must(t, st.ChangeUser(ctx, userapi.UserUpdate{
+		Scope: tenant, Account: a, IfVersion: 1, SetRoles: true, CustomerBefore: "c01", KeepAdmin: true, TakesPlace: true, EndSessions: true, Event: event(),
+	}))
+	if err := st.ChangeUser(ctx, userapi.UserUpdate{Scope: tenant, Account: a, IfVersion: 1, CustomerBefore: "c01", Event: event()}); err == nil {
+		t.Fatal("changed twice at one version")
+	}
+	read(st.UpgradeHash(ctx, userapi.HashUpgrade{UserID: "u00001", Old: "hash", New: "new", Event: event()}))
+	for i := range 3 {
+		read(st.InsertSession(ctx, userapi.SessionInsert{
+			Session: userapi.Session{ID: fmt.Sprint("new", i), UserID: "u00001", CreatedAt: now, ExpiresAt: now.Add(time.Hour), LastSeenAt: now, Methods: []string{"pwd"}},
+			IfEpoch: 1, Cap: 1, EndedFor: time.Hour, Event: event(),
+		}))
+	}
+	must(t, st.RotateSession(ctx, userapi.SessionRotation{ID: "new2", UserID: "u00001", IfEpoch: 1, At: now}))
+	must(t, st.EndSession(ctx, userapi.SessionEnd{
+		ID: "new2", UserID: "u00001", Revoke: userapi.Revocation{Kind: userapi.RevokeSession, Subject: "new2", Lives: time.Hour}, Event: event(),
+	}))
+	must(t, st.RenameRole(ctx, userapi.RoleWrite{Role: userapi.Role{Code: "role03", Name: "new"}, Event: event()}))
+	must(t, st.DeleteRole(ctx, userapi.RoleWrite{Role: userapi.Role{Code: "role03"}, Event: event()}))
+	take := []userapi.LimitTake{{Key: "gone", Max: 5, Window: time.Millisecond}, {Key: "l00001", Max: 5, Window: time.Hour}}
+	read(st.TakeLimits(ctx, now, take))
+	must(t, st.ReturnLimits(ctx, []userapi.LimitReturn{{Key: "gone"}, {Key: "l00001", Clear: true}}))
+	read(st.TakeLimits(ctx, now, take))
+	read(st.Sweep(ctx, userapi.SweepBefore{Now: now.Add(time.Second), Idle: 400 * 24 * time.Hour, Batch: 10}))
+	must(t, st.DeleteUser(ctx, userapi.UserDelete{Scope: tenant, ID: "new", Customer: "c01", IfVersion: 2, KeepAdmin: true, Event: event()}))
+}

@@ -1,0 +1,124 @@
+// Package sqlstore keeps users in a SQL database. It is the one copy of the SQL and of the rules about transactions,
+// retries and time limits; what differs between databases stands in a Dialect.
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/userapi/userapi"
+)
+
+// readDeadline bounds every read, retries included.
+const readDeadline = 5 * time.Second
+
+// Dialect is what one kind of database does in its own way.
+type Dialect struct {
+	Driver     string // a driver's name that sqlx knows: it decides about placeholders
+	Migrations fs.FS  // see Migrate
+	Now        string // expression: Unix milliseconds by the database's clock
+	Share      string // tail of a SELECT that makes it a locking read; "" = not needed
+
+	Upsert   func(key string) string    // what stands between INSERT and the assignments of an upsert
+	Excluded func(column string) string // the value that the upsert would have inserted
+	Index    func(name string) string   // hint behind a table that makes the planner use an index
+
+	Begin    func(ctx context.Context, c *sql.Conn) error // begins a transaction for writing
+	Fault    func(err error) Fault                        // what an error says about the transaction
+	Violated func(err error) string                       // the column of the unique key err is about, Reference, or ""
+	Check    func(ctx context.Context, db *sql.DB) error  // refuses a database that cannot work
+
+	Embedded bool // a file of this process: one writer at a time, and a COMMIT is never in doubt
+	Binary   bool // texts are columns of bytes, so they are passed as bytes
+	Prepared bool // what goes to the pool is prepared once: it saves parsing and round trips
+}
+
+// Reference is what Dialect.Violated calls a foreign key.
+const Reference = "reference"
+
+// Fault says what is left of a transaction after an error.
+type Fault uint8
+
+const (
+	Defect   Fault = iota // nobody knows this error: it is passed on
+	Conflict              // rolled back or not begun, because of others: repeat it
+	Lost                  // the connection is gone; if that was at COMMIT, nobody knows what became of it
+	Down                  // the database answers, but does not serve now
+)
+
+// Store is a userapi.Store on a SQL database, or on one transaction of the host.
+type Store struct {
+	d      Dialect
+	db     *sqlx.DB
+	reads  conn          // the pool
+	host   *conn         // the host's transaction, else nil
+	writer chan struct{} // of an embedded database: who holds it writes
+}
+
+// New makes a Store. It does not touch the database.
+func New(db *sql.DB, d Dialect) *Store {
+	x := sqlx.NewDb(db, d.Driver)
+	s := &Store{d: d, db: x, reads: conn{q: x, binary: d.Binary}}
+	if d.Prepared {
+		s.reads.prepared = &statements{db: x}
+	}
+	if d.Embedded {
+		s.writer = make(chan struct{}, 1)
+	}
+	return s
+}
+
+// WithTx binds a Store to a transaction of the host. base is what Base returns.
+func (s *Store) WithTx(tx *sql.Tx, base userapi.Store) userapi.TxStore {
+	bound := *s
+	bound.host = &conn{q: &sqlx.Tx{Tx: tx, Mapper: s.db.Mapper}, binary: s.d.Binary}
+	return &txStore{Store: &bound, base: base}
+}
+
+type txStore struct {
+	*Store
+	base userapi.Store
+}
+
+// Base implements userapi.TxStore.
+func (s *txStore) Base() userapi.Store { return s.base }
+
+// share is the lock of reads that a guard rests on. In our own transactions the row changed before them does, and every
+// statement sees what is committed by then; a transaction of the host may look at an old snapshot.
+func (s *Store) share() string {
+	if s.host == nil {
+		return ""
+	}
+	return s.d.Share
+}
+
+// failed turns what a database said into an error of the contract.
+func (s *Store) failed(ctx context.Context, err error) error {
+	switch {
+	case err == nil || isAnswer(err):
+		return err
+	case ctx.Err() != nil:
+		return userapi.ErrUnavailable.Wrap(fmt.Errorf("%w: %w", ctx.Err(), err))
+	case s.d.Fault(err) != Defect:
+		return userapi.ErrUnavailable.Wrap(err)
+	}
+	return fmt.Errorf("userapi: %w", err)
+}
+
+// millis is a time as it is stored, and moment the way back.
+func millis(t time.Time) int64 { return t.UnixMilli() }
+
+func moment(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+
+// orNull keeps empty texts out of unique keys.
+func orNull(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}

@@ -1,0 +1,303 @@
+package mysql_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	driver "github.com/go-sql-driver/mysql"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/userapi/userapi"
+	"github.com/userapi/userapi/store/internal/drivertest"
+	"github.com/userapi/userapi/store/mysql"
+)
+
+func freshDatabase(t *testing.T) drivertest.Handle {
+	config := server.Database(t)
+	return func() (drivertest.Store, *sql.DB) {
+		db := drivertest.Open(t, config)
+		return mysql.New(db), db
+	}
+}
+
+func TestMigrations(t *testing.T) { drivertest.Migrations(t, freshDatabase) }
+
+func TestTransactions(t *testing.T) { drivertest.Transactions(t, freshDatabase) }
+
+func insert(id string) userapi.UserInsert {
+	return userapi.UserInsert{Account: drivertest.User(id, "c"), Event: userapi.Event{ID: "event of " + id, At: time.Now()}}
+}
+
+// Every setting a host may choose: what is written under one is read under every other.
+func TestDataSourceNames(t *testing.T) {
+	base := server.Database(t)
+	settings := map[string]func(*driver.Config){
+		"plain":             func(*driver.Config) {},
+		"clientFoundRows":   func(c *driver.Config) { c.ClientFoundRows = true },
+		"parseTime":         func(c *driver.Config) { c.ParseTime = true },
+		"interpolateParams": func(c *driver.Config) { c.InterpolateParams = true },
+		"all of them":       func(c *driver.Config) { c.ClientFoundRows, c.ParseTime, c.InterpolateParams = true, true, true },
+		"multiStatements":   func(c *driver.Config) { c.MultiStatements = true },
+		"a time zone": func(c *driver.Config) {
+			c.Loc = time.FixedZone("x", -7*3600)
+			c.Params = map[string]string{"time_zone": "'-07:00'"}
+		},
+		"another collation":    func(c *driver.Config) { c.Collation = "utf8mb4_general_ci" },
+		"german messages":      func(c *driver.Config) { c.Params = map[string]string{"lc_messages": "'de_DE'"} },
+		"no backslash escapes": func(c *driver.Config) { c.Params = map[string]string{"sql_mode": "'NO_BACKSLASH_ESCAPES,ANSI_QUOTES'"} },
+		"serializable":         func(c *driver.Config) { c.Params = map[string]string{"tx_isolation": "'SERIALIZABLE'"} },
+	}
+	stores := map[string]*mysql.Store{}
+	for name, set := range settings {
+		config := base.Clone()
+		set(config)
+		stores[name] = migrated(t, config)
+	}
+	require.NoError(t, stores["plain"].InsertCustomer(t.Context(), drivertest.Customer("c")))
+	for name, st := range stores {
+		w := insert("ÄÖ\\'\"\x00%_ " + name)
+		require.NoError(t, st.InsertUser(t.Context(), w), name)
+		w.Account.EmailKey, w.Event.ID = "x", "another event of "+name
+		assert.ErrorIs(t, st.InsertUser(t.Context(), w), userapi.ErrIDTaken, name)
+		w.Account.ID += "2"
+		assert.ErrorIs(t, st.InsertUser(t.Context(), w), userapi.ErrUsernameTaken, name)
+		for reader, other := range stores {
+			a, err := other.AccountByID(t.Context(), userapi.Scope{Customer: "c"}, insert("ÄÖ\\'\"\x00%_ "+name).Account.ID)
+			require.NoError(t, err)
+			assert.Equal(t, w.Account.CreatedAt, a.CreatedAt, "%s read under %s", name, reader)
+			_, err = other.AccountByIdentifier(t.Context(), userapi.Scope{All: true},
+				userapi.Identifier{Kind: userapi.UsernameIdentifier, Value: strings.ToUpper(a.UsernameKey)})
+			assert.ErrorIs(t, err, userapi.ErrNotFound, "compared as bytes")
+		}
+		_, now, err := st.Revocations(t.Context(), 0)
+		require.NoError(t, err)
+		assert.WithinDuration(t, time.Now(), time.UnixMilli(now), 5*time.Second, name)
+	}
+}
+
+func TestWithoutAutocommitIsRefused(t *testing.T) {
+	config := server.Database(t)
+	config.Params = map[string]string{"autocommit": "0"}
+	st := mysql.New(drivertest.Open(t, config))
+	assert.ErrorContains(t, st.Migrate(t.Context()), "autocommit=0")
+}
+
+// Nothing takes a second connection while it holds one.
+func TestOneConnection(t *testing.T) {
+	db := drivertest.Open(t, server.Database(t))
+	db.SetMaxOpenConns(1)
+	st := mysql.New(db)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	require.NoError(t, st.Migrate(ctx))
+	require.NoError(t, st.InsertCustomer(ctx, drivertest.Customer("c")))
+	var wg sync.WaitGroup
+	for i := range 30 {
+		wg.Go(func() {
+			assert.NoError(t, st.InsertUser(ctx, insert(fmt.Sprint(i))))
+			_, err := st.AccountByID(ctx, userapi.Scope{All: true}, fmt.Sprint(i))
+			assert.NoError(t, err)
+		})
+	}
+	wg.Wait()
+}
+
+// What became of a COMMIT whose answer is lost is found out before anything is repeated.
+func TestLostCommits(t *testing.T) {
+	for name, fault := range map[string]drivertest.Fault{
+		"it never arrived": drivertest.BeforeCommit, "it took effect": drivertest.AfterCommit,
+		"it takes effect later": drivertest.DuringCommit, "it was refused": drivertest.RefusedCommit,
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := drivertest.Wrap(t, "mysql", server.Database(t).FormatDSN())
+			db := c.Pool(t)
+			st := mysql.New(db)
+			require.NoError(t, st.Migrate(t.Context()))
+			require.NoError(t, st.InsertCustomer(t.Context(), drivertest.Customer("c")))
+			events := func() (n int) {
+				require.NoError(t, db.QueryRow(`SELECT COUNT(*) FROM userapi_events`).Scan(&n))
+				return n
+			}
+			before := events()
+
+			c.Break(fault)
+			require.NoError(t, st.InsertUser(t.Context(), insert("u")))
+			assert.True(t, c.Broke())
+			assert.Equal(t, before+1, events())
+
+			session := userapi.Session{ID: "s1", UserID: "u", CreatedAt: time.Now(), Methods: []string{"pwd"}}
+			login := userapi.SessionInsert{Session: session, IfEpoch: 1, Cap: 1, EndedFor: time.Hour, Event: userapi.Event{ID: "login 1"}}
+			_, err := st.InsertSession(t.Context(), login)
+			require.NoError(t, err)
+			login.Session.ID, login.Event.ID = "s2", "login 2"
+			c.Break(fault)
+			ended, err := st.InsertSession(t.Context(), login)
+			require.NoError(t, err)
+			assert.Equal(t, []string{"s1"}, ended)
+
+			a, err := st.AccountByID(t.Context(), userapi.Scope{All: true}, "u")
+			require.NoError(t, err)
+			a.Name = "changed"
+			c.Break(fault)
+			require.NoError(t, st.ChangeUser(t.Context(), userapi.UserUpdate{
+				Scope: userapi.Scope{All: true}, Account: a, IfVersion: 1, CustomerBefore: "c", Event: userapi.Event{ID: "change"},
+			}), "a change that took effect is not taken for somebody else's")
+			c.Break(fault)
+			upgraded, err := st.UpgradeHash(t.Context(), userapi.HashUpgrade{UserID: "u", Old: "hash", New: "new", Event: userapi.Event{ID: "upgrade"}})
+			require.NoError(t, err)
+			assert.True(t, upgraded)
+			assert.Equal(t, before+5, events())
+
+			live, _, err := st.Revocations(t.Context(), 0)
+			require.NoError(t, err)
+			assert.Len(t, live, 1, "one session ended, once")
+
+			// Without an event nobody can tell, so the caller is told that.
+			c.Break(fault)
+			_, err = st.TakeLimits(t.Context(), time.Now(), []userapi.LimitTake{{Key: "k", Max: 5, Window: time.Hour}})
+			if fault == drivertest.RefusedCommit {
+				assert.NoError(t, err)
+			} else {
+				assert.ErrorIs(t, err, userapi.ErrUnavailable)
+			}
+		})
+	}
+}
+
+// An event's id that is used twice is a defect of the caller, never taken for success.
+func TestEventTwice(t *testing.T) {
+	st := migrated(t, server.Database(t))
+	require.NoError(t, st.InsertCustomer(t.Context(), drivertest.Customer("c")))
+	w := insert("u")
+	require.NoError(t, st.InsertUser(t.Context(), w))
+	w.Account = drivertest.User("v", "c")
+	err := st.InsertUser(t.Context(), w)
+	require.Error(t, err)
+	assert.Equal(t, userapi.Internal, userapi.AsError(err).Kind)
+}
+
+// A server that crashes is unavailable, and after its restart all goes on with the same pool and what was committed.
+func TestServerCrash(t *testing.T) {
+	own, err := drivertest.Private()
+	require.NoError(t, err)
+	t.Cleanup(own.Stop)
+	config := own.Database(t)
+	db := drivertest.Open(t, config)
+	st := mysql.New(db)
+	require.NoError(t, st.Migrate(t.Context()))
+	require.NoError(t, st.InsertCustomer(t.Context(), drivertest.Customer("c")))
+	require.NoError(t, st.InsertUser(t.Context(), insert("before")))
+	_, err = st.AccountByID(t.Context(), userapi.Scope{All: true}, "before")
+	require.NoError(t, err)
+
+	var mu sync.Mutex
+	answered := []string{"before"}
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	for g := range 4 {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				id := fmt.Sprintf("u-%d-%d", g, i)
+				err := st.InsertUser(context.Background(), insert(id))
+				if err != nil {
+					assert.ErrorIs(t, err, userapi.ErrUnavailable)
+					continue
+				}
+				mu.Lock()
+				answered = append(answered, id)
+				mu.Unlock()
+			}
+		})
+	}
+	time.Sleep(200 * time.Millisecond)
+	require.NoError(t, own.Kill())
+	began := time.Now()
+	_, err = st.AccountByID(t.Context(), userapi.Scope{All: true}, "before")
+	assert.ErrorIs(t, err, userapi.ErrUnavailable)
+	assert.ErrorIs(t, st.Ping(t.Context()), userapi.ErrUnavailable)
+	assert.ErrorIs(t, st.RotateSession(t.Context(), userapi.SessionRotation{ID: "s"}), userapi.ErrUnavailable)
+	assert.Less(t, time.Since(began), 3*time.Second)
+
+	require.NoError(t, own.Start())
+	require.NoError(t, st.Ping(t.Context()))
+	require.NoError(t, st.InsertUser(t.Context(), insert("after")))
+	close(stop)
+	wg.Wait()
+	require.Greater(t, len(answered), 10)
+	for _, id := range answered {
+		_, err := st.AccountByID(t.Context(), userapi.Scope{All: true}, id)
+		assert.NoError(t, err, "%s was answered and is gone", id)
+	}
+}
+
+func TestNoServer(t *testing.T) {
+	config := driver.NewConfig()
+	config.Net, config.Addr = "tcp", "127.0.0.1:1"
+	st := mysql.New(drivertest.Open(t, config))
+	assert.ErrorIs(t, st.Ping(t.Context()), userapi.ErrUnavailable)
+	assert.ErrorIs(t, st.InsertCustomer(t.Context(), drivertest.Customer("c")), userapi.ErrUnavailable)
+	assert.ErrorIs(t, st.Migrate(t.Context()), userapi.ErrUnavailable)
+}
+
+// A caller that goes away while a row is locked by somebody else leaves nothing behind.
+func TestCancelledWrite(t *testing.T) {
+	config := server.Database(t)
+	st := migrated(t, config)
+	require.NoError(t, st.InsertCustomer(t.Context(), drivertest.Customer("c")))
+	tx, err := drivertest.Open(t, config).Begin()
+	require.NoError(t, err)
+	defer tx.Rollback()
+	_, err = tx.Exec(`SELECT id FROM userapi_customers WHERE id = 'c' FOR UPDATE`)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(200*time.Millisecond, cancel)
+	err = st.InsertUser(ctx, insert("u"))
+	require.ErrorIs(t, err, userapi.ErrUnavailable)
+	require.ErrorIs(t, err, context.Canceled)
+	require.NoError(t, tx.Rollback())
+	require.NoError(t, st.InsertUser(t.Context(), insert("u")))
+}
+
+func TestStatementsUseAnIndex(t *testing.T) {
+	c := drivertest.Wrap(t, "mysql", server.Database(t).FormatDSN())
+	db := c.Pool(t)
+	st := mysql.New(db)
+	require.NoError(t, st.Migrate(t.Context()))
+	statements := drivertest.Statements(t, st, db, c)
+	_, err := db.Exec("ANALYZE TABLE userapi_users, userapi_user_roles, userapi_roles, userapi_customers, userapi_sessions, userapi_revocations, userapi_limits")
+	require.NoError(t, err)
+	for _, s := range statements {
+		rows, err := db.Query("EXPLAIN "+s.Query, s.Args...)
+		require.NoError(t, err, s.Query)
+		columns, err := rows.Columns()
+		require.NoError(t, err)
+		for rows.Next() {
+			values := make([]sql.NullString, len(columns))
+			into := make([]any, len(columns))
+			for i := range values {
+				into[i] = &values[i]
+			}
+			require.NoError(t, rows.Scan(into...))
+			plan := map[string]string{}
+			for i, name := range columns {
+				plan[name] = values[i].String
+			}
+			if strings.HasPrefix(plan["table"], "<") { // a page that was found already
+				continue
+			}
+			assert.NotEqual(t, "ALL", plan["type"], "a scan of a table: %v\n%s", plan, s.Query)
+		}
+		require.NoError(t, rows.Close())
+	}
+}

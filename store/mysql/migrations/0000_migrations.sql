@@ -1,0 +1,11 @@
+CREATE TABLE IF NOT EXISTS userapi_migrations (
+	id         VARBINARY(128) NOT NULL PRIMARY KEY,
+	checksum   VARBINARY(64)  NOT NULL,
+	applied_at BIGINT         NOT NULL
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC;
+CREATE TABLE IF NOT EXISTS userapi_migration_lease (
+	id         VARBINARY(16) NOT NULL PRIMARY KEY,
+	owner      VARBINARY(64) NOT NULL,
+	expires_at BIGINT        NOT NULL,
+	version    BIGINT        NOT NULL
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC;

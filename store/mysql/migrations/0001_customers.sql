@@ -1,0 +1,6 @@
+CREATE TABLE IF NOT EXISTS userapi_customers (
+	id      VARBINARY(64)   NOT NULL PRIMARY KEY,
+	name    VARBINARY(1024) NOT NULL,
+	quota   BIGINT          NOT NULL,
+	version BIGINT          NOT NULL
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC;

@@ -1,0 +1,7 @@
+CREATE TABLE IF NOT EXISTS userapi_roles (
+	id      VARBINARY(64)   NOT NULL PRIMARY KEY,
+	code    VARBINARY(64)   NOT NULL,
+	name    VARBINARY(1024) NOT NULL,
+	version BIGINT          NOT NULL,
+	UNIQUE KEY code (code)
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC;

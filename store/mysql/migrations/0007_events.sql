@@ -1,0 +1,13 @@
+CREATE TABLE IF NOT EXISTS userapi_events (
+	id          VARBINARY(64)   NOT NULL PRIMARY KEY,
+	happened_at BIGINT          NOT NULL,
+	kind        VARBINARY(64)   NOT NULL,
+	actor_kind  VARBINARY(32)   NOT NULL,
+	actor_id    VARBINARY(64)   NOT NULL,
+	session_id  VARBINARY(64)   NOT NULL,
+	user_id     VARBINARY(64)   NOT NULL,
+	customer_id VARBINARY(64)   NOT NULL,
+	address     VARBINARY(255)  NOT NULL,
+	user_agent  VARBINARY(512)  NOT NULL,
+	detail      VARBINARY(1024) NOT NULL
+) ENGINE=InnoDB ROW_FORMAT=DYNAMIC;

@@ -1,0 +1,160 @@
+// Package mysql keeps users in MySQL, MariaDB or a Galera cluster of them.
+//
+// It works with any data source name: texts are stored and compared as bytes and times as numbers, so no collation, time zone or
+// setting such as clientFoundRows or parseTime changes a meaning. The tables begin with "userapi_", so they live
+// beside those of the host.
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/go-sql-driver/mysql"
+
+	"github.com/userapi/userapi"
+	"github.com/userapi/userapi/store/internal/sqlstore"
+)
+
+//go:embed migrations/*.sql
+var files embed.FS
+
+// Migrations are the files that Migrate applies, for hosts that run migrations with a tool of their own.
+func Migrations() fs.FS {
+	sub, err := fs.Sub(files, "migrations")
+	if err != nil {
+		panic(err) // the name is a constant
+	}
+	return sub
+}
+
+type core = sqlstore.Store
+
+// Store is a userapi.Store in a MySQL or MariaDB database. Its methods may be called from any number of goroutines.
+type Store struct{ *core }
+
+var _ userapi.Store = (*Store)(nil)
+
+// New makes a Store. The host keeps db and closes it after the last use of the Store. The Store prepares what it reads,
+// at most 64 statements on each connection.
+func New(db *sql.DB) *Store {
+	return &Store{sqlstore.New(db, dialect)}
+}
+
+// Migrate makes the tables or brings them up to date. Any number of processes, on any node of a cluster, may call it at
+// once. It is an error when the database was migrated by a newer version of this module, and when the connections do not
+// commit by themselves (autocommit=0). The user needs CREATE, ALTER, INDEX and REFERENCES only if something is to be done.
+func (s *Store) Migrate(ctx context.Context) error { return s.core.Migrate(ctx) }
+
+// WithTx returns a store whose statements run in the host's transaction, for userapi's API.WithStore. It never retries,
+// commits or rolls back, and sets no savepoint: after an error part of a write may stand in the transaction, so the
+// host has to roll it back, and after userapi.ErrUnavailable may try the whole of it again.
+func (s *Store) WithTx(tx *sql.Tx) userapi.TxStore { return s.core.WithTx(tx, s) }
+
+// Drop removes the tables of this module with all that is in them.
+func (s *Store) Drop(ctx context.Context) error { return s.core.Drop(ctx) }
+
+var dialect = sqlstore.Dialect{
+	Driver:     "mysql",
+	Migrations: Migrations(),
+	Now:        "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000",
+	Share:      " LOCK IN SHARE MODE",
+	Upsert:     func(string) string { return "ON DUPLICATE KEY UPDATE" },
+	Excluded:   func(column string) string { return "VALUES(" + column + ")" },
+	// Without it the planner walks a whole tenant for the first page of it.
+	Index:    func(name string) string { return " FORCE INDEX (" + name + ")" },
+	Begin:    begin,
+	Fault:    fault,
+	Violated: violated,
+	Check:    check,
+	Binary:   true,
+	Prepared: true,
+}
+
+// begin does not take the host's isolation level: guards need to see what was committed while they waited for a row.
+func begin(ctx context.Context, c *sql.Conn) error {
+	if _, err := c.ExecContext(ctx, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"); err != nil {
+		return err
+	}
+	_, err := c.ExecContext(ctx, "START TRANSACTION")
+	return err
+}
+
+// The server's error numbers. What is not named here is a defect of ours or of the set-up.
+var (
+	conflicts = []uint16{
+		1020, // record has changed since last read
+		1205, // lock wait timeout
+		1213, // deadlock; on a cluster also from COMMIT
+	}
+	lost = []uint16{
+		1047,                                           // the node is not ready: it has left its cluster
+		1053,                                           // server shutdown
+		1077, 1079, 1080, 1152, 1158, 1159, 1160, 1161, // the connection was ended
+		1927, // connection was killed
+		4031, // disconnected for inactivity
+	}
+	down = []uint16{
+		1021, 1037, 1041, 1114, // disk or memory full
+		1040, 1129, 1203, 1226, // too many connections
+		1290, 1792, 1836, // read only
+		1317, 1969, 3024, // the query was interrupted
+	}
+)
+
+func fault(err error) sqlstore.Fault {
+	var answer *mysql.MySQLError
+	switch {
+	case errors.Is(err, mysql.ErrInvalidConn), errors.Is(err, mysql.ErrMalformPkt), errors.Is(err, mysql.ErrBusyBuffer):
+		return sqlstore.Lost
+	case !errors.As(err, &answer):
+		return sqlstore.ConnFault(err)
+	case slices.Contains(conflicts, answer.Number):
+		return sqlstore.Conflict
+	case slices.Contains(lost, answer.Number):
+		return sqlstore.Lost
+	case slices.Contains(down, answer.Number):
+		return sqlstore.Down
+	}
+	return sqlstore.Defect
+}
+
+// violated finds the key's name: the last word in quotes, in every language the server may speak. MySQL puts the table in
+// front of it.
+func violated(err error) string {
+	var answer *mysql.MySQLError
+	if !errors.As(err, &answer) {
+		return ""
+	}
+	switch answer.Number {
+	case 1451, 1452:
+		return sqlstore.Reference
+	case 1062, 1586:
+		words := strings.Split(answer.Message, "'")
+		if len(words) < 3 {
+			return ""
+		}
+		key := words[len(words)-2]
+		key = key[strings.LastIndexByte(key, '.')+1:]
+		if key == "PRIMARY" {
+			return "id"
+		}
+		return key
+	}
+	return ""
+}
+
+func check(ctx context.Context, db *sql.DB) error {
+	var autocommit int
+	if err := db.QueryRowContext(ctx, "SELECT @@autocommit").Scan(&autocommit); err != nil {
+		return err
+	}
+	if autocommit == 0 {
+		return errors.New("the connections have to commit by themselves: remove autocommit=0")
+	}
+	return nil
+}

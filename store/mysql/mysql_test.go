@@ -1,0 +1,56 @@
+package mysql_test
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/userapi/userapi"
+	"github.com/userapi/userapi/store/internal/drivertest"
+	"github.com/userapi/userapi/store/mysql"
+	"github.com/userapi/userapi/store/storetest"
+
+	driver "github.com/go-sql-driver/mysql"
+)
+
+// server is the one of this package's tests.
+var server *drivertest.MariaDB
+
+func TestMain(m *testing.M) {
+	var err error
+	if server, err = drivertest.Shared(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	server.Stop()
+	os.Exit(code)
+}
+
+func migrated(t *testing.T, config *driver.Config) *mysql.Store {
+	t.Helper()
+	st := mysql.New(drivertest.Open(t, config))
+	require.NoError(t, st.Migrate(t.Context()))
+	return st
+}
+
+// twoPools opens two pools on one fresh database, with the host's settings.
+func twoPools(settings ...func(*driver.Config)) func(t *testing.T) (first, second userapi.Store) {
+	return func(t *testing.T) (first, second userapi.Store) {
+		config := server.Database(t)
+		for _, set := range settings {
+			set(config)
+		}
+		return migrated(t, config), migrated(t, config)
+	}
+}
+
+func TestStore(t *testing.T) {
+	storetest.Test(t, twoPools())
+}
+
+func TestStoreWithClientFoundRows(t *testing.T) {
+	storetest.Test(t, twoPools(func(c *driver.Config) { c.ClientFoundRows = true }))
+}

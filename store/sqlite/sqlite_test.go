@@ -1,0 +1,50 @@
+package sqlite_test
+
+import (
+	"database/sql"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	_ "modernc.org/sqlite"
+
+	"github.com/userapi/userapi"
+	"github.com/userapi/userapi/store/sqlite"
+	"github.com/userapi/userapi/store/storetest"
+)
+
+// openDB opens one more pool on the file, as another process would.
+func openDB(t *testing.T, driver, path string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open(driver, sqlite.DSN(path))
+	require.NoError(t, err)
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+func migrated(t *testing.T, db *sql.DB) *sqlite.Store {
+	t.Helper()
+	st := sqlite.New(db)
+	require.NoError(t, st.Migrate(t.Context()))
+	return st
+}
+
+func twoHandles(driver string) func(t *testing.T) (first, second userapi.Store) {
+	return func(t *testing.T) (first, second userapi.Store) {
+		path := filepath.Join(t.TempDir(), "users.db")
+		return migrated(t, openDB(t, driver, path)), migrated(t, openDB(t, driver, path))
+	}
+}
+
+func TestStore(t *testing.T) {
+	storetest.Test(t, twoHandles("sqlite"))
+}
+
+func TestStoreOnOneConnection(t *testing.T) {
+	storetest.Test(t, func(t *testing.T) (first, second userapi.Store) {
+		db := openDB(t, "sqlite", filepath.Join(t.TempDir(), "users.db"))
+		db.SetMaxOpenConns(1)
+		st := migrated(t, db)
+		return st, st
+	})
+}
