@@ -1,0 +1,124 @@
+package httpadapter
+
+import (
+	"encoding/json"
+	"errors"
+
+	"github.com/userapi/userapi"
+)
+
+func login(c *call) error {
+	var email, username *string
+	var password userapi.Secret
+	err := c.decode(optional("email", &email), optional("username", &username), required(secret("password", &password)))
+	switch {
+	case err != nil:
+		return err
+	case email == nil && username == nil:
+		return userapi.ErrInvalid.Field("email", requiredField)
+	case email != nil && username != nil:
+		return userapi.ErrInvalid.Field("username", "not together with email")
+	}
+	user, tokens, err := c.api.Auth.Login(c.r.Context(), c.actor, userapi.LoginRequest{Identifier: value(email) + value(username), Password: password})
+	if err != nil {
+		return err
+	}
+	return c.answerUser(user, tokens)
+}
+
+func refresh(c *call) error {
+	var body *userapi.Secret
+	if err := c.decodeOptional(optionalSecret("refresh_token", &body)); err != nil {
+		return err
+	}
+	token, err := c.refreshToken(body)
+	if err != nil {
+		return err
+	}
+	tokens, err := c.api.Auth.Refresh(c.r.Context(), c.actor, token)
+	if err != nil {
+		return err
+	}
+	out, err := c.deliver(tokens)
+	if err != nil {
+		return err
+	}
+	return c.answer(out)
+}
+
+// logout ends the session of whatever the request brings. What is no credential, or an ambiguous one, is "" here:
+// somebody who wants to be logged out has the cookies cleared in any case.
+func logout(c *call) error {
+	var body *userapi.Secret
+	if err := c.decodeOptional(optionalSecret("refresh_token", &body)); err != nil {
+		return err
+	}
+	access, _, _ := c.presented(c.r)
+	token, _ := c.refreshToken(body)
+	if err := c.api.Auth.Logout(c.r.Context(), c.actor, userapi.Secret(access), token); err != nil {
+		return err
+	}
+	c.clearCookies(c.w)
+	if c.route.section == "auth" {
+		return c.done()
+	}
+	return c.answer(map[string]string{"message": "User disconnected."})
+}
+
+func logoutAll(c *call) error {
+	if err := c.api.Sessions.EndAll(c.r.Context(), c.actor, c.identity.UserID()); err != nil {
+		return gone(err)
+	}
+	c.clearCookies(c.w)
+	return c.done()
+}
+
+// gone is what it means that the caller is not found: the account was erased a moment ago.
+func gone(err error) error {
+	if errors.Is(err, userapi.ErrNotFound) {
+		return userapi.ErrTokenRevoked
+	}
+	return err
+}
+
+func whoAmI(c *call) error {
+	user, err := c.api.Users.ByID(c.r.Context(), c.actor, c.identity.UserID())
+	if err != nil {
+		return gone(err)
+	}
+	return c.answer(userWithRoles(user))
+}
+
+func token(c *call) error {
+	user, err := c.api.Users.ByID(c.r.Context(), c.actor, c.identity.UserID())
+	if err != nil {
+		return gone(err)
+	}
+	return c.answer(signedInOut{userOut: userWithRoles(user), tokensOut: tokensOut{Exp: c.identity.ExpiresAt().Unix()}})
+}
+
+// claimsOut are the claims of an access token, under their registered names.
+type claimsOut struct {
+	Issuer    string   `json:"iss"`
+	Audience  string   `json:"aud,omitempty"`
+	Subject   string   `json:"sub"`
+	Session   string   `json:"sid"`
+	Customer  string   `json:"cid"`
+	Roles     []string `json:"roles"`
+	Epoch     int64    `json:"ep"`
+	Methods   []string `json:"amr"`
+	AuthTime  int64    `json:"auth_time"`
+	IssuedAt  int64    `json:"iat"`
+	ExpiresAt int64    `json:"exp"`
+}
+
+func verifyToken(c *call) error {
+	id := c.identity
+	return c.answer(claimsOut{
+		Issuer: id.Issuer(), Audience: id.Audience(), Subject: id.UserID(), Session: id.SessionID(), Customer: id.CustomerID(),
+		Roles: append([]string{}, id.Roles()...), Epoch: id.Epoch(), Methods: append([]string{}, id.Methods()...),
+		AuthTime: id.AuthTime().Unix(), IssuedAt: id.IssuedAt().Unix(), ExpiresAt: id.ExpiresAt().Unix(),
+	})
+}
+
+func publicKeys(c *call) error { return c.answer(json.RawMessage(c.api.Auth.PublicKeys())) }

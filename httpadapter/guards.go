@@ -1,0 +1,100 @@
+package httpadapter
+
+import (
+	"errors"
+
+	"github.com/userapi/userapi"
+)
+
+// guard says which kinds of caller may ask a route. It decides by the credential alone, before anything is looked up;
+// what the caller may do to whom is the noun's to decide.
+type guard uint8
+
+const (
+	_                guard = iota // a route without a guard does not exist
+	public                        // everybody; no API key
+	logoutGuard                   // everybody, whatever their credential is worth; no API key
+	connected                     // a valid credential
+	bySession                     // a valid credential that belongs to a session
+	selfOrAdmin                   // the user {id}, or an admin
+	selfAdminService              // the user {id}, an admin or a service
+	admin                         // an admin
+	registration                  // an admin; without any credential whoever may register
+)
+
+// String names the guard as docs/routes.md does.
+func (g guard) String() string {
+	switch g {
+	case public, logoutGuard:
+		return "public"
+	case connected:
+		return "connected"
+	case bySession:
+		return "connected by session"
+	case selfOrAdmin:
+		return "self|admin"
+	case selfAdminService:
+		return "self|admin|service"
+	case admin:
+		return "admin"
+	case registration:
+		return "admin, or registration without a credential"
+	default:
+		return ""
+	}
+}
+
+// admit lets the call in, with identity and actor, or says why not.
+func (g guard) admit(c *call) error {
+	switch g {
+	case public, logoutGuard:
+		return g.admitAnyone(c)
+	case connected, bySession, selfOrAdmin, selfAdminService, admin, registration:
+	default:
+		return userapi.ErrForbidden
+	}
+	cred, err := c.authenticate(c.r)
+	if g == registration && errors.Is(err, userapi.ErrNoCredentials) {
+		return c.admitRegistration()
+	}
+	if err != nil {
+		return err
+	}
+	c.r = c.remember(c.r, cred)
+	c.identity, c.actor = cred.identity, c.Actor(c.r)
+	self := false
+	if g == selfOrAdmin || g == selfAdminService {
+		if c.path["id"] == current {
+			c.path["id"] = c.identity.UserID()
+		}
+		self = c.path["id"] == c.identity.UserID()
+	}
+	switch {
+	case g == connected, g == bySession, self, c.identity.HasRole(userapi.RoleAdmin):
+		return nil
+	case g == selfAdminService && c.identity.HasRole(userapi.RoleService):
+		return nil
+	}
+	return userapi.ErrForbidden
+}
+
+// admitAnyone guards the routes that set or clear cookies for whoever comes: a foreign page must not log its visitor
+// in or out. The credential is not looked at, but an API key is no way to a session.
+func (g guard) admitAnyone(c *call) error {
+	if hasAPIKey(c.r) {
+		if g == logoutGuard {
+			return userapi.ErrForbidden
+		}
+		return userapi.ErrInvalidToken
+	}
+	c.actor = userapi.Anonymous().From(c.ClientAddress(c.r), c.r.UserAgent())
+	return c.sameOrigin(c.r)
+}
+
+// admitRegistration refuses before the body is read where nobody may register.
+func (c *call) admitRegistration() error {
+	if c.api.Users.RegistrationPolicy() == userapi.RegistrationClosed {
+		return userapi.ErrNoCredentials
+	}
+	return registration.admitAnyone(c)
+}

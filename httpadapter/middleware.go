@@ -1,0 +1,187 @@
+package httpadapter
+
+import (
+	"context"
+	"errors"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/userapi/userapi"
+)
+
+// IsConnected lets a request through that brings a valid credential, with the identity in its context
+// (userapi.IdentityFrom, Adapter.Actor). Others get 401, a browser without any credential Config.LoginURL. An unsafe
+// request that a cookie authenticates has to come from the same origin: else 403 CROSS_ORIGIN.
+func (a *Adapter) IsConnected(next http.Handler) http.Handler {
+	return a.guarded(next, func(*userapi.Identity, *http.Request) error { return nil })
+}
+
+// HasRoles is IsConnected for holders of every one of the roles; without codes, for everybody who is connected. 403
+// ROLE_MISSING tells the missing ones.
+func (a *Adapter) HasRoles(codes ...string) func(http.Handler) http.Handler {
+	return a.guards(func(id *userapi.Identity, _ *http.Request) error {
+		var missing []string
+		for _, code := range codes {
+			if !id.HasRole(code) {
+				missing = append(missing, code)
+			}
+		}
+		if missing != nil {
+			return userapi.ErrRoleMissing.Field("missing", missing...)
+		}
+		return nil
+	})
+}
+
+// HasAnyRole is IsConnected for holders of at least one of the roles; without codes, for nobody.
+func (a *Adapter) HasAnyRole(codes ...string) func(http.Handler) http.Handler {
+	return a.guards(func(id *userapi.Identity, _ *http.Request) error { return anyRole(id, codes) })
+}
+
+// IsSelfOrHasAnyRole is IsConnected for the user whose id userID finds in the request ("current" is the caller), and
+// for holders of one of the roles. Roles are those of the caller's own customer: the route has to see to it that the
+// user belongs to it, for instance by asking the API with Adapter.Actor.
+func (a *Adapter) IsSelfOrHasAnyRole(userID func(*http.Request) string, codes ...string) func(http.Handler) http.Handler {
+	return a.guards(func(id *userapi.Identity, r *http.Request) error {
+		if asked := userID(r); asked == current || asked == id.UserID() {
+			return nil
+		}
+		return anyRole(id, codes)
+	})
+}
+
+func anyRole(id *userapi.Identity, codes []string) error {
+	for _, code := range codes {
+		if id.HasRole(code) {
+			return nil
+		}
+	}
+	return userapi.ErrRoleMissing.Field("missing", append([]string{}, codes...)...)
+}
+
+// check is what a middleware asks of who is connected.
+type check func(id *userapi.Identity, r *http.Request) error
+
+func (a *Adapter) guards(ask check) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler { return a.guarded(next, ask) }
+}
+
+func (a *Adapter) guarded(next http.Handler, ask check) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		cred, err := a.authenticate(r)
+		if err == nil {
+			err = ask(cred.identity, r)
+		}
+		switch {
+		case errors.Is(err, userapi.ErrNoCredentials) && a.cfg.LoginURL != "" && wantsHTML(r):
+			secureHeaders(w)
+			w.Header().Set("Location", a.cfg.LoginURL)
+			w.WriteHeader(http.StatusFound)
+		case err != nil:
+			a.WriteError(w, r, err)
+		default:
+			next.ServeHTTP(w, a.remember(r, cred))
+		}
+	})
+}
+
+// wantsHTML tells a person in a browser from a program, which says */* or application/json.
+func wantsHTML(r *http.Request) bool {
+	for _, part := range strings.Split(strings.Join(r.Header.Values("Accept"), ","), ",") {
+		kind, params, err := mime.ParseMediaType(part)
+		refused := params["q"] != "" && strings.Trim(params["q"], "0.") == ""
+		if err == nil && kind == "text/html" && !refused {
+			return true
+		}
+	}
+	return false
+}
+
+// credential is what a request was let in with. It is kept in the context, so that nested guards ask once; only the
+// Adapter that put it there reads it, since another's API may not know the user at all.
+type credential struct {
+	by       *Adapter
+	identity *userapi.Identity
+}
+
+type credentialKey struct{}
+
+func (a *Adapter) known(r *http.Request) *credential {
+	cred, _ := r.Context().Value(credentialKey{}).(*credential)
+	if cred == nil || cred.by != a {
+		return nil
+	}
+	return cred
+}
+
+func (a *Adapter) remember(r *http.Request, cred *credential) *http.Request {
+	if a.known(r) == cred {
+		return r
+	}
+	ctx := context.WithValue(r.Context(), credentialKey{}, cred)
+	return r.WithContext(userapi.ContextWithIdentity(ctx, cred.identity))
+}
+
+// authenticate finds out who sent r. ErrNoCredentials itself when there is no credential at all.
+func (a *Adapter) authenticate(r *http.Request) (*credential, error) {
+	if cred := a.known(r); cred != nil {
+		return cred, nil
+	}
+	token, byCookie, err := a.presented(r)
+	if err != nil {
+		return nil, err
+	}
+	if byCookie {
+		if err := a.sameOrigin(r); err != nil {
+			return nil, err
+		}
+	}
+	identity, err := a.api.Auth.Authenticate(r.Context(), token)
+	if err != nil {
+		return nil, err
+	}
+	return &credential{by: a, identity: identity}, nil
+}
+
+// presented gives the access token a request brings. The first kind of credential that is there counts: were a bad one
+// passed over for the next, a request would act as somebody its sender did not mean.
+func (a *Adapter) presented(r *http.Request) (token string, byCookie bool, err error) {
+	if hasAPIKey(r) {
+		return "", false, userapi.ErrInvalidToken
+	}
+	if header, ok := r.Header["Authorization"]; ok {
+		if len(header) != 1 {
+			return "", false, userapi.ErrInvalidToken
+		}
+		scheme, token, _ := strings.Cut(header[0], " ")
+		token = strings.TrimLeft(token, " ")
+		if !strings.EqualFold(scheme, "Bearer") || token == "" {
+			return "", false, userapi.ErrInvalidToken
+		}
+		return token, false, nil
+	}
+	value, found, err := oneCookie(r, a.cfg.AccessCookie)
+	if err == nil && !found {
+		return "", false, userapi.ErrNoCredentials
+	}
+	if err == nil {
+		token, err = openCookie(value)
+	}
+	return token, true, err
+}
+
+// hasAPIKey: there are no API keys yet, so whoever shows one is nobody.
+func hasAPIKey(r *http.Request) bool {
+	_, ok := r.Header["X-Api-Key"]
+	return ok
+}
+
+// sameOrigin refuses an unsafe request that a foreign page made the browser send. What sends neither Sec-Fetch-Site
+// nor Origin is no browser.
+func (a *Adapter) sameOrigin(r *http.Request) error {
+	if err := a.cfg.CrossOrigin.Check(r); err != nil {
+		return errCrossOrigin.Wrap(err)
+	}
+	return nil
+}

@@ -1,0 +1,73 @@
+package httpadapter
+
+import (
+	"errors"
+
+	"github.com/userapi/userapi"
+)
+
+func resetPassword(c *call) error {
+	var email string
+	var password userapi.Secret
+	var old *userapi.Secret
+	err := c.decode(required(text("email", &email)), required(secret("password", &password)), optionalSecret("current_password", &old))
+	if err != nil {
+		return err
+	}
+	user, tokens, err := c.api.Passwords.SetByIdentifier(c.r.Context(), c.actor, email, password, value(old))
+	if err != nil {
+		return err
+	}
+	if tokens.IsZero() {
+		return c.answer(plainUser(user))
+	}
+	return c.answerUser(user, tokens)
+}
+
+func setPassword(c *call) error {
+	var password userapi.Secret
+	var old *userapi.Secret
+	if err := c.decode(required(secret("password", &password)), optionalSecret("current_password", &old)); err != nil {
+		return err
+	}
+	user, tokens, err := c.api.Passwords.Set(c.r.Context(), c.actor, c.path["id"], password, value(old))
+	if err != nil {
+		return err
+	}
+	return c.answerUser(user, tokens)
+}
+
+// changePassword always takes the old password, however fresh the session.
+func changePassword(c *call) error {
+	var old, password userapi.Secret
+	var again *userapi.Secret
+	err := c.decode(required(secret("old_password", &old)), required(secret("new_password", &password)), optionalSecret("verify_password", &again))
+	if err != nil {
+		return err
+	}
+	if again != nil && *again != password {
+		return userapi.ErrInvalid.Field("verify_password", "differs from new_password")
+	}
+	user, tokens, err := c.api.Passwords.Set(c.r.Context(), c.actor, c.identity.UserID(), password, old)
+	if err != nil {
+		return gone(renamed(err, map[string]string{"password": "new_password", "current_password": "old_password"}))
+	}
+	return c.answerUser(user, tokens)
+}
+
+// renamed gives an error's fields the names they have in the body.
+func renamed(err error, names map[string]string) error {
+	var e *userapi.Error
+	if !errors.As(err, &e) || len(e.Fields) == 0 {
+		return err
+	}
+	out := *e
+	out.Fields = map[string][]string{}
+	for field, texts := range e.Fields {
+		if name, ok := names[field]; ok {
+			field = name
+		}
+		out.Fields[field] = texts
+	}
+	return &out
+}

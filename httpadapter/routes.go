@@ -1,0 +1,172 @@
+package httpadapter
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// route is one line of the table that everything is made from: the router, the guards, docs/routes.md, the test of
+// every route with every kind of caller.
+type route struct {
+	method, section, pattern string
+	guard                    guard
+	body                     string // of the request, for the docs
+	status                   int    // of success
+	handle                   handler
+	summary                  string
+	optIn                    optIn
+	query                    []string // parameters; where there are any, all others are refused
+}
+
+// handler decodes a request, calls a noun once and encodes the result. It returns an error instead of writing one.
+type handler func(c *call) error
+
+// optIn says which option of Config a route needs.
+type optIn string
+
+const (
+	always      optIn = ""
+	logoutByGET optIn = "LogoutByGET"
+	editRoles   optIn = "EditRoles"
+)
+
+func (o optIn) in(cfg Config) bool {
+	return o == always || o == logoutByGET && cfg.LogoutByGET || o == editRoles && cfg.EditRoles
+}
+
+// current, in place of a user's id, is the caller.
+const current = "current"
+
+var routeTable = []route{
+	{method: "POST", section: "users", pattern: "/login", guard: public, body: "{email | username, password}", status: 200, handle: login, summary: "Log in. email may hold a username or a verified phone number. User with roles, exp, tokens; sets cookies."},
+	{method: "POST", section: "users", pattern: "/logout", guard: logoutGuard, body: "{refresh_token?}, or none", status: 200, handle: logout, summary: "Log out; clears cookies."},
+	{method: "GET", section: "users", pattern: "/logout", guard: logoutGuard, status: 200, handle: logout, optIn: logoutByGET, summary: "Log out; clears cookies."},
+	{method: "GET", section: "users", pattern: "/token", guard: connected, status: 200, handle: token, summary: "The caller with roles, and exp of the credential."},
+	{method: "POST", section: "users", pattern: "/reset-password", guard: connected, body: "{email, password, current_password?}", status: 200, handle: resetPassword, summary: "Set one's own password; another's as an admin."},
+	{method: "POST", section: "users", pattern: "/", guard: registration, body: "admin: {email | username | phone, name, active, password?, roles?, first_name?, last_name?}; self: {email | username | phone, password, name?, first_name?, last_name?}", status: 201, handle: createUser, summary: "Create a user with roles, in the admin's customer; register oneself, which logs in."},
+	{method: "GET", section: "users", pattern: "/", guard: admin, status: 200, handle: listUsers, query: []string{"email", "name", "match", "prefix", "active", "limit", "offset", "cursor"}, summary: "A page of users without roles."},
+	{method: "GET", section: "users", pattern: "/{id}", guard: selfAdminService, status: 200, handle: getUser, summary: "A user with roles."},
+	{method: "PUT", section: "users", pattern: "/{id}", guard: admin, body: "{email | username | phone, name, active, password?, current_password?, roles?, first_name?, last_name?}", status: 200, handle: replaceUser, summary: "Change a user. Absent fields stay; roles is the whole new set."},
+	{method: "PATCH", section: "users", pattern: "/{id}", guard: selfAdminService, body: "{email?, username?, phone?, name?, first_name?, last_name?, active?, current_password?}", status: 200, handle: changeUser, summary: "Change fields of a user; null clears. active: admin only."},
+	{method: "DELETE", section: "users", pattern: "/{id}", guard: admin, status: 204, handle: deleteUser, query: []string{"force"}, summary: "Deactivate a user; with force=true erase them."},
+	{method: "GET", section: "users", pattern: "/{id}/role", guard: selfAdminService, status: 200, handle: getUserRoles, summary: "The roles of a user."},
+	{method: "PATCH", section: "users", pattern: "/{id}/role", guard: admin, body: "[code | {id} | {code}, …]", status: 200, handle: changeUserRoles, summary: "Replace the roles of a user."},
+	{method: "POST", section: "users", pattern: "/{id}/set_password", guard: selfAdminService, body: "{password, current_password?}", status: 200, handle: setPassword, summary: "Set a password. User with roles."},
+	{method: "GET", section: "users", pattern: "/{id}/sessions", guard: selfOrAdmin, status: 200, handle: listSessions, summary: "The sessions of a user, newest first."},
+	{method: "DELETE", section: "users", pattern: "/{id}/sessions", guard: selfOrAdmin, status: 204, handle: endSessions, summary: "End all sessions of a user."},
+	{method: "DELETE", section: "users", pattern: "/{id}/sessions/{sid}", guard: selfOrAdmin, status: 204, handle: endSession, summary: "End one session of a user."},
+
+	{method: "POST", section: "auth", pattern: "/login", guard: public, body: "{email | username, password}", status: 200, handle: login, summary: "As POST /users/login."},
+	{method: "POST", section: "auth", pattern: "/refresh", guard: public, body: "{refresh_token}, or none with the cookie", status: 200, handle: refresh, summary: "Exchange a refresh token for new tokens; sets cookies."},
+	{method: "POST", section: "auth", pattern: "/logout", guard: logoutGuard, body: "{refresh_token?}, or none", status: 204, handle: logout, summary: "Log out; clears cookies."},
+	{method: "POST", section: "auth", pattern: "/logout-all", guard: bySession, status: 204, handle: logoutAll, summary: "End all sessions of the caller; clears cookies."},
+	{method: "GET", section: "auth", pattern: "/verify_token", guard: connected, status: 200, handle: verifyToken, summary: "The claims of the access token."},
+	{method: "GET", section: "auth", pattern: "/whoami", guard: connected, status: 200, handle: whoAmI, summary: "The caller with roles."},
+	{method: "GET", section: "auth", pattern: "/jwks.json", guard: public, status: 200, handle: publicKeys, summary: "The public keys that access tokens are signed with (RFC 7517)."},
+
+	{method: "POST", section: "password", pattern: "/change", guard: connected, body: "{old_password, new_password, verify_password?}", status: 200, handle: changePassword, summary: "Change one's own password. User with roles, exp, new tokens."},
+
+	{method: "GET", section: "roles", pattern: "/", guard: admin, status: 200, handle: listRoles, query: []string{"limit", "offset"}, summary: "A page of role definitions."},
+	{method: "POST", section: "roles", pattern: "/", guard: admin, body: "{code, name?}", status: 201, handle: createRole, optIn: editRoles, summary: "Define a role."},
+	{method: "GET", section: "roles", pattern: "/{code}", guard: admin, status: 200, handle: getRole, optIn: editRoles, summary: "A role definition."},
+	{method: "PATCH", section: "roles", pattern: "/{code}", guard: admin, body: "{name}", status: 200, handle: renameRole, optIn: editRoles, summary: "Rename a role; its code stays."},
+	{method: "DELETE", section: "roles", pattern: "/{code}", guard: admin, status: 204, handle: deleteRole, optIn: editRoles, summary: "Delete a role nobody holds."},
+}
+
+// check refuses a line that lacks what makes it safe or true.
+func (rt route) check() error {
+	if rt.guard == 0 || rt.handle == nil || rt.status == 0 || rt.summary == "" || !strings.HasPrefix(rt.pattern, "/") {
+		return fmt.Errorf("httpadapter: the route %s %s%s is incomplete", rt.method, rt.section, rt.pattern)
+	}
+	return nil
+}
+
+// Route describes a route, for documents and tests made from the table.
+type Route struct {
+	Method  string
+	Path    string // below the root of Handler, with {id} and the like
+	Guard   string // who may ask, as docs/routes.md explains
+	Body    string // what the request holds, in short; "" = nothing
+	Query   []string
+	Status  int    // of success
+	OptIn   string // the field of Config the route needs; "" = none
+	Summary string
+}
+
+// Routes lists the routes this Adapter serves.
+func (a *Adapter) Routes() []Route {
+	out := make([]Route, len(a.routes))
+	for i, rt := range a.routes {
+		out[i] = Route{
+			Method: rt.method, Path: "/" + rt.section + rt.pattern, Guard: rt.guard.String(), Body: rt.body,
+			Query: slices.Clone(rt.query), Status: rt.status, OptIn: string(rt.optIn), Summary: rt.summary,
+		}
+	}
+	return out
+}
+
+// node is a segment of the paths below a prefix. Literal segments win over {…}.
+type node struct {
+	literal map[string]*node
+	param   *node
+	name    string            // of the parameter
+	routes  map[string]*route // by method
+}
+
+func (n *node) add(pattern string, rt *route) {
+	for _, segment := range strings.FieldsFunc(pattern, func(r rune) bool { return r == '/' }) {
+		if name, ok := strings.CutPrefix(segment, "{"); ok {
+			if n.param == nil {
+				n.param = &node{name: strings.TrimSuffix(name, "}")}
+			}
+			n = n.param
+			continue
+		}
+		if n.literal[segment] == nil {
+			if n.literal == nil {
+				n.literal = map[string]*node{}
+			}
+			n.literal[segment] = new(node)
+		}
+		n = n.literal[segment]
+	}
+	if n.routes == nil {
+		n.routes = map[string]*route{}
+	}
+	n.routes[rt.method] = rt
+	if rt.method == http.MethodGet && rt.guard != logoutGuard { // a HEAD has no effect (RFC 9110 9.2.1)
+		n.routes[http.MethodHead] = rt
+	}
+}
+
+// find gives the node of a path and the values of its parameters; nil when there is none.
+func (n *node) find(segments []string) (*node, map[string]string) {
+	values := map[string]string{}
+	for _, segment := range segments {
+		next := n.literal[segment]
+		if next == nil && n.param != nil {
+			next = n.param
+			values[next.name] = segment
+		}
+		if next == nil {
+			return nil, nil
+		}
+		n = next
+	}
+	if n.routes == nil {
+		return nil, nil
+	}
+	return n, values
+}
+
+// allow is the header Allow of a node.
+func (n *node) allow() string {
+	methods := []string{http.MethodOptions}
+	for method := range n.routes {
+		methods = append(methods, method)
+	}
+	slices.Sort(methods)
+	return strings.Join(methods, ", ")
+}
