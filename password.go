@@ -295,18 +295,17 @@ type Passwords struct{ *core }
 
 // Change changes the actor's own password, by the current one. Every other session ends; the returned tokens replace
 // the actor's. ErrWrongPassword, ErrRateLimited after too many of those, ErrWeakPassword, ErrInvalid.
-func (p *Passwords) Change(ctx context.Context, actor Actor, current, password Secret) (Tokens, error) {
+func (p *Passwords) Change(ctx context.Context, actor Actor, current, password Secret) (User, Tokens, error) {
 	if err := actor.known(); err != nil {
-		return Tokens{}, err
+		return User{}, Tokens{}, err
 	}
 	if !actor.isUser() {
-		return Tokens{}, ErrForbidden
+		return User{}, Tokens{}, ErrForbidden
 	}
 	if err := wellFormedPassword(current); err != nil {
-		return Tokens{}, ErrInvalid.Field("old_password", "required, at most 1,024 bytes")
+		return User{}, Tokens{}, ErrInvalid.Field("current_password", "required, at most 1,024 bytes")
 	}
-	_, tokens, err := p.change(ctx, actor, actor.UserID(), UserChange{Password: &password, CurrentPassword: current})
-	return tokens, err
+	return p.Set(ctx, actor, actor.UserID(), password, current)
 }
 
 // Set sets a user's password: one's own (see Passwords), or another's as an admin, as a service or as System, which

@@ -344,7 +344,7 @@ func TestOwnPassword_C09_needs_the_old_one_or_a_fresh_login(t *testing.T) {
 	assert.ErrorIs(t, err, userapi.ErrNotFresh)
 	_, _, err = w.Passwords.SetByIdentifier(ctx, admin, "ADMIN", another, "")
 	assert.ErrorIs(t, err, userapi.ErrNotFresh)
-	_, err = w.Passwords.Change(ctx, admin, "", another)
+	_, _, err = w.Passwords.Change(ctx, admin, "", another)
 	assert.ErrorIs(t, err, userapi.ErrInvalid)
 	assert.ErrorIs(t, set("wrong"), userapi.ErrWrongPassword)
 	for range 4 {

@@ -143,7 +143,18 @@ func readRole(value json.RawMessage, ref *userapi.RoleRef) bool {
 		}
 		return readString(value, &ref.ID)
 	}}
-	return value[0] == '{' && len(readObject(value, []field{id, text("code", &ref.Code)})) == 0
+	if value[0] != '{' || len(readObject(value, []field{id, text("code", &ref.Code), ignored("name")})) > 0 {
+		return false
+	}
+	if ref.ID != "" { // a role may be sent back whole, as it was answered: its id says which it is
+		ref.Code = ""
+	}
+	return true
+}
+
+// ignored is a field that may be there: what was answered may be sent back.
+func ignored(name string) field {
+	return field{name: name, read: func(json.RawMessage) string { return "" }}
 }
 
 // decimal accepts 0 and natural numbers in their one spelling.

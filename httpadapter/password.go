@@ -48,7 +48,7 @@ func changePassword(c *call) error {
 	if again != nil && *again != password {
 		return userapi.ErrInvalid.Field("verify_password", "differs from new_password")
 	}
-	user, tokens, err := c.api.Passwords.Set(c.r.Context(), c.actor, c.identity.UserID(), password, old)
+	user, tokens, err := c.api.Passwords.Change(c.r.Context(), c.actor, old, password)
 	if err != nil {
 		return gone(renamed(err, map[string]string{"password": "new_password", "current_password": "old_password"}))
 	}

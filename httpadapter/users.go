@@ -209,7 +209,7 @@ func replaceUser(c *call) error {
 		clearable("email", &in.email), clearable("username", &in.username), clearable("phone", &in.phone),
 		required(text("name", &name)), clearable("first_name", &in.firstName), clearable("last_name", &in.lastName),
 		optionalSecret("password", &in.password), optionalSecret("current_password", &in.currentPassword),
-		required(flag("active", &in.active)), roleSet("roles", &in.roles),
+		required(flag("active", &in.active)), roleSet("roles", &in.roles), ignored("id"), // the path says who
 	)
 	if err == nil {
 		err = in.asUsername()

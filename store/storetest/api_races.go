@@ -108,6 +108,7 @@ func (n *nodes) dead(issued ...userapi.Tokens) {
 
 func (s suite) apiRaces(t *testing.T) {
 	db := s.database(t)
+	db.rounds = apiRounds
 
 	// Logins and refreshes go on while one write ends the trust they are given under.
 	for name, end := range map[string]func(ctx context.Context, api *userapi.API, id string) error{

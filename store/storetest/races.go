@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	racers = 64 // goroutines released at once
-	rounds = 5  // of every race; one with -short
+	racers    = 64 // goroutines released at once
+	rounds    = 5  // of every race of a store; one with -short
+	apiRounds = 2  // of every race of an API, where a round is many writes
 )
 
 // race releases n goroutines at once, half of them on each handle, and gives what each returned.
@@ -56,7 +57,7 @@ func winners(t *testing.T, results []error, documented ...error) int {
 // every runs a race in several rounds, each with a tenant of its own.
 func (d database) every(t *testing.T, name string, round func(t *testing.T, f *tenant)) {
 	t.Run(name, func(t *testing.T) {
-		n := rounds
+		n := d.rounds
 		if testing.Short() {
 			n = 1
 		}

@@ -52,6 +52,7 @@ type suite struct {
 // database is one database, seen from two sides.
 type database struct {
 	first, second userapi.Store
+	rounds        int // of every race
 }
 
 func (s suite) database(t *testing.T) database {
@@ -59,7 +60,7 @@ func (s suite) database(t *testing.T) database {
 	if first == nil || second == nil {
 		t.Fatal("open gave no store")
 	}
-	return database{first, second}
+	return database{first, second, rounds}
 }
 
 // kept is the account as a store gives it back.

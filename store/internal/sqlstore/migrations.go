@@ -177,7 +177,7 @@ func (s *Store) run(ctx context.Context, query string, args ...any) error {
 		if err == nil {
 			return nil
 		}
-		if s.d.Fault(err) != Conflict || !pause(ctx, try) {
+		if s.d.Fault(err) != Conflict || !s.pause(ctx, try) {
 			return s.failed(ctx, err)
 		}
 	}

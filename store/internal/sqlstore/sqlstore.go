@@ -55,9 +55,9 @@ const (
 type Store struct {
 	d      Dialect
 	db     *sqlx.DB
-	reads  conn          // the pool
-	host   *conn         // the host's transaction, else nil
-	writer chan struct{} // of an embedded database: who holds it writes
+	reads  conn       // the pool
+	host   *conn      // the host's transaction, else nil
+	writer chan *turn // of an embedded database: who holds the turn writes
 }
 
 // New makes a Store. It does not touch the database.
@@ -68,7 +68,8 @@ func New(db *sql.DB, d Dialect) *Store {
 		s.reads.prepared = &statements{db: x}
 	}
 	if d.Embedded {
-		s.writer = make(chan struct{}, 1)
+		s.writer = make(chan *turn, 1)
+		s.writer <- new(turn)
 	}
 	return s
 }

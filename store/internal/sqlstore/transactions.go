@@ -17,6 +17,7 @@ import (
 const (
 	maxLost     = 4                     // how often a lost connection is replaced
 	maxPause    = 40 * time.Millisecond // between two tries, at most
+	embedPause  = 2 * time.Millisecond  // the same for an embedded database, whose lock is polled for
 	rollbackFor = time.Second
 )
 
@@ -48,7 +49,7 @@ func (s *Store) read(ctx context.Context, intent func(ctx context.Context, q con
 		if fault == Lost {
 			lost++
 		}
-		if !again(ctx, fault, try, lost) {
+		if !s.again(ctx, fault, try, lost) {
 			return s.failed(ctx, err)
 		}
 	}
@@ -87,7 +88,7 @@ func (s *Store) write(ctx context.Context, e userapi.Event, intent func(ctx cont
 		if fault == Lost {
 			lost++
 		}
-		if !again(ctx, fault, try, lost) {
+		if !s.again(ctx, fault, try, lost) {
 			if inDoubt {
 				return userapi.ErrUnavailable.Wrap(fmt.Errorf("the outcome of COMMIT is unknown: %w", err))
 			}
@@ -105,7 +106,7 @@ func (s *Store) statement(ctx context.Context, intent func(ctx context.Context, 
 	defer cancel()
 	for try := 0; ; try++ {
 		err := intent(ctx, s.reads)
-		if err == nil || s.d.Fault(err) != Conflict || !pause(ctx, try) {
+		if err == nil || s.d.Fault(err) != Conflict || !s.pause(ctx, try) {
 			return s.failed(ctx, err)
 		}
 	}
@@ -115,8 +116,9 @@ func (s *Store) statement(ctx context.Context, intent func(ctx context.Context, 
 func (s *Store) attempt(ctx context.Context, e userapi.Event, intent func(ctx context.Context, q conn) error) (committing bool, err error) {
 	if s.writer != nil {
 		select {
-		case s.writer <- struct{}{}:
-			defer func() { <-s.writer }()
+		case t := <-s.writer:
+			defer func() { t.ended = time.Now(); s.writer <- t }()
+			t.makeWay()
 		case <-ctx.Done():
 			return false, ctx.Err()
 		}
@@ -150,6 +152,27 @@ func (s *Store) attempt(ctx context.Context, e userapi.Event, intent func(ctx co
 	return true, s.commit(ctx, c)
 }
 
+// turn lets other processes write to an embedded database: they poll for its lock, and would not find it free while
+// the writers here hand it to each other.
+type turn struct{ began, ended time.Time }
+
+const (
+	turnLasts = 200 * time.Millisecond
+	turnPause = 8 * time.Millisecond // a process that polls looks at least that often
+)
+
+// makeWay pauses when writers of this process have followed each other for long.
+func (t *turn) makeWay() {
+	now := time.Now()
+	if now.Sub(t.ended) > turnPause {
+		t.began = now
+	}
+	if now.Sub(t.began) > turnLasts {
+		time.Sleep(turnPause)
+		t.began = time.Now()
+	}
+}
+
 // commit is not ended by the caller: who goes away now would leave the outcome in doubt.
 func (s *Store) commit(ctx context.Context, c *sqlx.Conn) error {
 	end := context.WithoutCancel(ctx)
@@ -172,13 +195,16 @@ func (s *Store) rollback(ctx context.Context, c *sqlx.Conn) {
 }
 
 // again waits and reports whether another try makes sense.
-func again(ctx context.Context, fault Fault, try, lost int) bool {
-	return (fault == Conflict || fault == Lost && lost < maxLost) && pause(ctx, try)
+func (s *Store) again(ctx context.Context, fault Fault, try, lost int) bool {
+	return (fault == Conflict || fault == Lost && lost < maxLost) && s.pause(ctx, try)
 }
 
 // pause waits a random moment that grows with the tries. false: there is no time left.
-func pause(ctx context.Context, try int) bool {
+func (s *Store) pause(ctx context.Context, try int) bool {
 	most := min(time.Millisecond<<min(try, 10), maxPause)
+	if s.d.Embedded {
+		most = embedPause
+	}
 	timer := time.NewTimer(rand.N(most) + 1)
 	defer timer.Stop()
 	select {
