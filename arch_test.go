@@ -23,18 +23,18 @@ var mayImport = map[string]struct {
 	ours []string
 	not  []string // prefixes of foreign import paths
 }{
-	".":                         {nil, []string{"net/http", "database/sql", "github.com/go-sql-driver", "modernc.org", "github.com/mattn", "github.com/jmoiron", "os", "testing"}},
-	"store/memory":              {[]string{"."}, []string{"net/http", "database/sql", "testing"}},
-	"store/storetest":           {[]string{"."}, []string{"net/http", "database/sql", "github.com/stretchr"}},
-	"store/internal/sqlstore":   {[]string{"."}, []string{"net/http", "github.com/go-sql-driver", "modernc.org", "github.com/mattn", "testing"}},
-	"store/internal/drivertest": {[]string{".", "store/internal/sqlstore", "store/storetest"}, []string{"net/http"}},
-	"store/sqlite":              {[]string{".", "store/internal/sqlstore"}, []string{"net/http", "modernc.org", "github.com/mattn", "testing"}},
-	"store/mysql":               {[]string{".", "store/internal/sqlstore"}, []string{"net/http", "modernc.org", "testing"}},
-	"httpadapter":               {[]string{"."}, []string{"database/sql", "testing"}},
-	"cmd/userapi":               {[]string{".", "httpadapter", "store/sqlite", "store/mysql"}, []string{"testing"}},
-	"examples/quickstart":       {[]string{".", "httpadapter", "store/sqlite"}, nil},
-	"examples/chi":              {[]string{".", "httpadapter", "store/sqlite"}, nil},
-	"examples/hosttx":           {[]string{".", "store/sqlite"}, nil},
+	".":                       {nil, []string{"net/http", "database/sql", "github.com/go-sql-driver", "modernc.org", "github.com/mattn", "github.com/jmoiron", "os", "testing"}},
+	"store/memory":            {[]string{"."}, []string{"net/http", "database/sql", "testing"}},
+	"store/storetest":         {[]string{"."}, []string{"net/http", "database/sql", "github.com/stretchr"}},
+	"store/internal/sqlstore": {[]string{"."}, []string{"net/http", "github.com/go-sql-driver", "modernc.org", "github.com/mattn", "testing"}},
+	"internal/drivertest":     {[]string{"."}, []string{"net/http"}},
+	"store/sqlite":            {[]string{".", "store/internal/sqlstore"}, []string{"net/http", "modernc.org", "github.com/mattn", "testing"}},
+	"store/mysql":             {[]string{".", "store/internal/sqlstore"}, []string{"net/http", "modernc.org", "testing"}},
+	"httpadapter":             {[]string{"."}, []string{"database/sql", "testing"}},
+	"cmd/userapi":             {[]string{".", "httpadapter", "store/sqlite", "store/mysql"}, []string{"testing"}},
+	"examples/quickstart":     {[]string{".", "httpadapter", "store/sqlite"}, nil},
+	"examples/chi":            {[]string{".", "httpadapter", "store/sqlite"}, nil},
+	"examples/hosttx":         {[]string{".", "store/sqlite"}, nil},
 }
 
 func TestArchitecture_every_import_follows_the_arrow(t *testing.T) {

@@ -35,7 +35,6 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	code := m.Run()
-	stopMariaDB()
 	os.RemoveAll(dir)
 	os.Exit(code)
 }

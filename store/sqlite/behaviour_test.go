@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/userapi/userapi"
-	"github.com/userapi/userapi/store/internal/drivertest"
+	"github.com/userapi/userapi/internal/drivertest"
 	"github.com/userapi/userapi/store/sqlite"
 )
 

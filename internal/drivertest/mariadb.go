@@ -1,4 +1,4 @@
-// Package drivertest is what only the tests of SQL stores need: a MariaDB server of their own, and connections that
+// Package drivertest is what only tests with a SQL database need: a MariaDB server of their own, and connections that
 // break when they are told to.
 package drivertest
 
@@ -149,6 +149,14 @@ func (m *MariaDB) Kill() error {
 	_ = m.lease.Close()
 	<-m.done
 	return err
+}
+
+// Signal sends a signal to a private server.
+func (m *MariaDB) Signal(signal syscall.Signal) error {
+	if m.dir == "" {
+		return errors.New("drivertest: this server is not ours to signal")
+	}
+	return syscall.Kill(m.pid, signal)
 }
 
 // Stop ends a private server and removes its data.
