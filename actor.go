@@ -161,11 +161,9 @@ func (c *core) mayGrant(actor Actor, role string) bool {
 	return c.cfg.MayGrant(actor, role)
 }
 
-// defaultMayGrant: an admin ranks above every role. A service, which can grant nothing, ranks above all but admin and
-// service, so that it can look after ordinary users.
-func defaultMayGrant(actor Actor, role string) bool {
-	return actor.isAdmin() || actor.isService() && role != RoleAdmin && role != RoleService
-}
+// defaultMayGrant: an admin ranks above every role, nobody else above any. So a service changes the credentials of
+// users without a role alone: it cannot know what a role of the host's is worth.
+func defaultMayGrant(actor Actor, _ string) bool { return actor.isAdmin() }
 
 // event describes what actor did to target.
 func (c *core) event(actor Actor, kind EventKind, target User, detail string) Event {

@@ -42,9 +42,9 @@ func (a *Auth) Login(ctx context.Context, actor Actor, r LoginRequest) (User, To
 		}
 		if try == 0 {
 			if attempt, err = a.take(ctx, LimitLogin, actor, subject); err != nil {
-				return User{}, Tokens{}, a.limited(ctx, actor, acc.User, err)
+				return User{}, Tokens{}, a.limited(ctx, actor, acc.User, subject, err)
 			}
-			defer attempt.release()
+			defer attempt.end(ctx)
 		}
 		if try == 0 || acc.PasswordHash != checked {
 			ok, upgraded, err := a.hashes.check(ctx, acc.PasswordHash, r.Password)
@@ -52,6 +52,7 @@ func (a *Auth) Login(ctx context.Context, actor Actor, r LoginRequest) (User, To
 				return User{}, Tokens{}, err
 			}
 			if !ok {
+				attempt.verdict = failed
 				return User{}, Tokens{}, a.refused(ctx, actor, acc, EventLoginFailed, ErrBadCredentials)
 			}
 			checked = acc.PasswordHash
@@ -60,6 +61,7 @@ func (a *Auth) Login(ctx context.Context, actor Actor, r LoginRequest) (User, To
 			}
 		}
 		if !acc.Active {
+			attempt.verdict = failed
 			return User{}, Tokens{}, a.refused(ctx, actor, acc, EventLoginFailed, ErrBadCredentials)
 		}
 		tokens, err := a.openSession(ctx, actor, &acc, []string{"pwd"}, EventLogin)
@@ -69,14 +71,16 @@ func (a *Auth) Login(ctx context.Context, actor Actor, r LoginRequest) (User, To
 		if err != nil {
 			return User{}, Tokens{}, err
 		}
-		attempt.succeeded(ctx)
+		attempt.verdict = succeeded
 		return acc.User, tokens, nil
 	}
 	return User{}, Tokens{}, ErrUnavailable
 }
 
 // loginAccount finds the account of an identifier and the one text its attempts are counted under: whatever the
-// spelling, and whichever of the account's identifiers. An unknown identifier gives a zero Account.
+// spelling, and whichever of the account's identifiers, so that an account has one budget and not three. (Whoever uses
+// one up can see which other identifiers are used up with it; that is the price.) An unknown identifier gives a zero
+// Account.
 func (a *Auth) loginAccount(ctx context.Context, identifier string) (Account, string, error) {
 	id, ok := parseIdentifier(identifier)
 	if !ok {
@@ -89,9 +93,10 @@ func (a *Auth) loginAccount(ctx context.Context, identifier string) (Account, st
 	return acc, "#" + acc.ID, err
 }
 
-// limited records a refusal by a limit.
-func (c *core) limited(ctx context.Context, actor Actor, user User, err error) error {
-	if errors.Is(err, ErrRateLimited) {
+// limited records a refusal by a limit, once for each account and window: an attacker must not be able to fill the
+// audit trail with refusals.
+func (c *core) limited(ctx context.Context, actor Actor, user User, subject string, err error) error {
+	if errors.Is(err, ErrRateLimited) && c.gate.first(subject, c.cfg.Now(), AsError(err).RetryAfter) {
 		if e := c.store.AddEvent(ctx, c.event(actor, EventLoginLimited, user, "")); e != nil {
 			c.log.WarnContext(ctx, "could not store an event", slog.String("error", e.Error()))
 		}
@@ -152,7 +157,7 @@ func (c *core) openSession(ctx context.Context, actor Actor, acc *Account, metho
 // issue makes the tokens of a session. Epoch and roles are of one snapshot: that of acc.
 func (c *core) issue(acc Account, s Session) (Tokens, error) {
 	now := c.cfg.Now().UTC()
-	// After "revoke everything" within this very second, a token has to be younger than that second.
+	// What is issued after "revoke everything" has to be younger than that.
 	issued := max(now.Unix(), c.feed.allBelow.Load())
 	expires := now.Add(c.cfg.AccessLifetime)
 	if expires.After(s.ExpiresAt) {
@@ -233,6 +238,10 @@ func (a *Auth) Authenticate(ctx context.Context, access string) (*Identity, erro
 	if err := a.feed.fresh(ctx); err != nil {
 		return nil, err
 	}
+	// Another node's clock may be ahead, and what is issued after "revoke everything" is dated behind that.
+	if id.c.IssuedAt > max(now.Add(maxSkew).Unix(), a.feed.allBelow.Load()) {
+		return nil, ErrInvalidToken
+	}
 	if a.feed.dead(&id.c) {
 		return nil, ErrTokenRevoked
 	}
@@ -309,7 +318,8 @@ func (a *Auth) refreshFailed(ctx context.Context, actor Actor, refusal error) er
 	if err != nil {
 		return err
 	}
-	attempt.release()
+	attempt.verdict = failed
+	attempt.end(ctx)
 	return refusal
 }
 
@@ -350,7 +360,11 @@ func (c *core) endSession(ctx context.Context, actor Actor, owner User, sessionI
 	revoke := c.revokeSession(sessionID)
 	event := c.event(actor, kind, owner, "")
 	event.SessionID = sessionID
-	return c.wrote(c.store.EndSession(ctx, SessionEnd{ID: sessionID, UserID: owner.ID, Revoke: revoke, Event: event}), revoke)
+	w := SessionEnd{Scope: Scope{All: true}, ID: sessionID, UserID: owner.ID, Revoke: revoke, Event: event}
+	if actor.isUser() {
+		w.Scope = actor.scope()
+	}
+	return c.wrote(c.store.EndSession(ctx, w), revoke)
 }
 
 // PublicKeys is the RFC 7517 set of the keys that access tokens are signed with, as JSON; empty with HS256.

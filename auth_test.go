@@ -1,6 +1,7 @@
 package userapi_test
 
 import (
+	"context"
 	"strings"
 	"sync"
 	"testing"
@@ -423,4 +424,158 @@ func TestZeroActor_may_do_nothing(t *testing.T) {
 	var nobody *userapi.Identity
 	_, err = w.Users.ByID(ctx, nobody.Actor(), anna.ID)
 	fails(err)
+}
+
+func TestSessions_RevokeAll_reaches_what_a_clock_ahead_has_issued(t *testing.T) {
+	w := newWorld(t, nil)
+	ahead := w.second(func(c *userapi.Config) { c.Now = func() time.Time { return w.clock.Now().Add(45 * time.Second) } })
+	_, tokens, err := ahead.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "admin", Password: password})
+	require.NoError(t, err)
+	w.accepted(tokens)
+	require.NoError(t, w.Sessions.RevokeAll(ctx, userapi.System()))
+	w.refused(tokens)
+	w.clock.add(time.Second)
+	_, err = ahead.Auth.Authenticate(ctx, string(tokens.Access))
+	assert.ErrorIs(t, err, userapi.ErrTokenRevoked)
+	after, _ := w.login("admin", password)
+	_, err = ahead.Auth.Authenticate(ctx, string(after.Access))
+	assert.NoError(t, err)
+	_, err = w.second(nil).Auth.Authenticate(ctx, string(after.Access))
+	assert.NoError(t, err, "a node that has just started learns of the moment before it judges the time of issue")
+}
+
+// faulty is a store that fails where a test wants.
+type faulty struct {
+	userapi.Store
+	insertSession func() error
+	rotate        func() error
+	revocations   func() error
+}
+
+func (f *faulty) InsertSession(ctx context.Context, w userapi.SessionInsert) ([]string, error) {
+	if f.insertSession != nil {
+		if err := f.insertSession(); err != nil {
+			return nil, err
+		}
+	}
+	return f.Store.InsertSession(ctx, w)
+}
+
+func (f *faulty) RotateSession(ctx context.Context, w userapi.SessionRotation) error {
+	err := f.Store.RotateSession(ctx, w)
+	if f.rotate != nil && err == nil {
+		err = f.rotate()
+	}
+	return err
+}
+
+func (f *faulty) Revocations(ctx context.Context, since int64) ([]userapi.Revocation, int64, error) {
+	if f.revocations != nil {
+		if err := f.revocations(); err != nil {
+			return nil, 0, err
+		}
+	}
+	return f.Store.Revocations(ctx, since)
+}
+
+func TestLogin_K01_a_store_that_fails_locks_nobody_out(t *testing.T) {
+	w := newWorld(t, nil)
+	store := &faulty{Store: w.store}
+	api := w.second(func(c *userapi.Config) { c.Store = store })
+	store.insertSession = func() error { return userapi.ErrUnavailable }
+	for range 30 {
+		_, tokens, err := api.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "admin", Password: password})
+		require.ErrorIs(t, err, userapi.ErrUnavailable)
+		require.True(t, tokens.IsZero())
+	}
+	for range 30 {
+		gone, leave := context.WithCancel(ctx)
+		store.insertSession = func() error { leave(); return gone.Err() }
+		_, _, err := api.Auth.Login(gone, anonymous(), userapi.LoginRequest{Identifier: "admin", Password: password})
+		require.ErrorIs(t, err, context.Canceled)
+	}
+	store.insertSession = nil
+	_, _, err := api.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "admin", Password: password})
+	require.NoError(t, err)
+}
+
+func TestRefresh_K01_an_unknown_outcome_may_be_tried_again(t *testing.T) {
+	w := newWorld(t, nil)
+	store := &faulty{Store: w.store, rotate: func() error { return userapi.ErrUnavailable }}
+	api := w.second(func(c *userapi.Config) { c.Store = store })
+	first, _ := w.login("admin", password)
+	_, err := api.Auth.Refresh(ctx, anonymous(), first.Refresh)
+	require.ErrorIs(t, err, userapi.ErrUnavailable)
+	store.rotate = nil
+	next, err := api.Auth.Refresh(ctx, anonymous(), first.Refresh)
+	require.NoError(t, err, "the same token again: no theft")
+	w.refreshes(next)
+}
+
+func TestAuthenticate_K02_fails_closed(t *testing.T) {
+	w := newWorld(t, nil)
+	tokens, _ := w.login("admin", password)
+	api := w.second(func(c *userapi.Config) {
+		c.Store = &faulty{Store: w.store, revocations: func() error { return userapi.ErrUnavailable }}
+	})
+	_, err := api.Auth.Authenticate(ctx, string(tokens.Access))
+	require.ErrorIs(t, err, userapi.ErrUnavailable)
+}
+
+func TestRefresh_B04_a_logout_at_the_same_time_wins(t *testing.T) {
+	w := newWorld(t, nil)
+	for range 20 {
+		tokens, _ := w.login("admin", password)
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		var children []userapi.Tokens
+		for i := range 32 {
+			wg.Go(func() {
+				if i == 16 {
+					assert.NoError(t, w.Auth.Logout(ctx, anonymous(), tokens.Access, ""))
+					return
+				}
+				next, err := w.Auth.Refresh(ctx, anonymous(), tokens.Refresh)
+				if err != nil {
+					assert.ErrorIs(t, err, userapi.ErrTokenRevoked)
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				children = append(children, next)
+			})
+		}
+		wg.Wait()
+		for _, child := range children {
+			w.refused(child)
+			w.refreshRefused(child)
+		}
+	}
+}
+
+func TestLogin_one_busy_address_keeps_nobody_else_waiting(t *testing.T) {
+	w := newWorld(t, func(c *userapi.Config) {
+		c.Limits = userapi.Limits{userapi.LimitLogin: {{Max: 5, Window: time.Minute, Per: userapi.PerAccount}, {Max: 4, Window: time.Minute, Per: userapi.PerAddress}}}
+	})
+	inside, goOn := make(chan struct{}), make(chan struct{})
+	store := &faulty{Store: w.store, insertSession: func() error { inside <- struct{}{}; <-goOn; return nil }}
+	busy := w.second(func(c *userapi.Config) {
+		c.Store = store
+		c.Limits = userapi.Limits{userapi.LimitLogin: {{Max: 5, Window: time.Minute, Per: userapi.PerAccount}, {Max: 4, Window: time.Minute, Per: userapi.PerAddress}}}
+	})
+	w.user("default", "anna")
+	var wg sync.WaitGroup
+	login := func(address, who string) {
+		_, _, err := busy.Auth.Login(ctx, userapi.Anonymous().From(address, ""), userapi.LoginRequest{Identifier: who, Password: password})
+		assert.NoError(t, err)
+	}
+	wg.Go(func() { login("192.0.2.66", "admin") })
+	<-inside                                      // the address's one place is taken …
+	wg.Go(func() { login("192.0.2.66", "anna") }) // … so this one waits, without holding anna's
+	time.Sleep(10 * time.Millisecond)
+	wg.Go(func() { login("192.0.2.7", "anna") })
+	<-inside // anna is in, from elsewhere
+	close(goOn)
+	<-inside
+	wg.Wait()
 }

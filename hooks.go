@@ -29,7 +29,7 @@ type Hooks struct {
 // hookDeadline bounds a past-tense hook that heeds its context.
 const hookDeadline = 5 * time.Second
 
-// Event is one entry of the audit trail. It holds no secret and no personal data but ids and the address.
+// Event is one entry of the audit trail. It holds no secret, and of personal data only ids, address and user agent.
 type Event struct {
 	ID         string // UUIDv7
 	At         time.Time

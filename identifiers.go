@@ -3,6 +3,7 @@ package userapi
 import (
 	"errors"
 	"net/mail"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -19,7 +20,9 @@ import (
 // canonical form, so no collation of a database has a say.
 
 // ReservedIDs are ids no account may have, because a route has the same name.
-var ReservedIDs = []string{"current", "login", "logout", "token", "reset-password"}
+func ReservedIDs() []string { return slices.Clone(reservedIDs) }
+
+var reservedIDs = []string{"current", "login", "logout", "token", "reset-password"}
 
 // ValidID reports whether id can be the id of an account, a customer, a role or a session: 1 to 64 of A-Z a-z 0-9
 // . _ : -, not only dots, and not one of ReservedIDs.
@@ -32,12 +35,7 @@ func ValidID(id string) bool {
 			return false
 		}
 	}
-	for _, reserved := range ReservedIDs {
-		if id == reserved {
-			return false
-		}
-	}
-	return true
+	return !slices.Contains(reservedIDs, id)
 }
 
 func idByte(b byte) bool {
@@ -54,6 +52,10 @@ func NormalizeEmail(in string) (typed, canonical string, err error) {
 	typed = strings.TrimSpace(in)
 	if len(typed) > 1024 {
 		return "", "", errors.New("at most 254 bytes")
+	}
+	// It is shown as it was typed, so what cannot be seen has no place in it.
+	if !utf8.ValidString(typed) || strings.ContainsFunc(typed, func(r rune) bool { return unicode.In(r, unicode.C, unicode.Zl, unicode.Zp) }) {
+		return "", "", errors.New("no control or invisible characters")
 	}
 	local, domain, ok := strings.Cut(typed, "@")
 	if !ok || local == "" || domain == "" {
@@ -113,7 +115,7 @@ func NormalizeUsername(in string) (typed, canonical string, err error) {
 	if !utf8.ValidString(typed) {
 		return "", "", errors.New("not valid UTF-8")
 	}
-	canonical = strings.TrimSpace(norm.NFKC.String(cases.Fold().String(norm.NFKC.String(typed))))
+	canonical = strings.TrimSpace(norm.NFKC.String(fold(norm.NFKC.String(typed))))
 	if canonical == "" {
 		return "", "", errors.New("at least one character")
 	}
@@ -191,5 +193,19 @@ const maxNameKey = 2560
 
 // foldForSearch makes texts comparable regardless of case and of how accents are composed.
 func foldForSearch(s string) string {
-	return norm.NFC.String(cases.Fold().String(norm.NFC.String(s)))
+	return norm.NFC.String(fold(norm.NFC.String(s)))
+}
+
+// fold makes texts comparable regardless of case. The library exchanges the two cases of Cherokee instead of folding
+// them; the small letters are taken for both.
+func fold(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= 0x13A0 && r <= 0x13EF:
+			return r - 0x13A0 + 0xAB70
+		case r >= 0x13F0 && r <= 0x13F5:
+			return r + 8
+		}
+		return r
+	}, cases.Fold().String(s))
 }

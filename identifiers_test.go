@@ -3,6 +3,7 @@ package userapi
 import (
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/stretchr/testify/assert"
 )
@@ -58,6 +59,8 @@ func TestNormalizeEmail(t *testing.T) {
 		"a@-x.io":                  "",
 		"a@x_y.io":                 "",
 		"a\u200b@x.io":             "",
+		"a@ex\u200bample.com":      "", // shown as typed
+		"a@ex\u00adample.com":      "",
 		strings.Repeat("a", 10000): "",
 		"\xff@x.io":                "",
 	} {
@@ -96,6 +99,26 @@ func TestNormalizeUsername(t *testing.T) {
 	_, latin, _ := NormalizeUsername("admin")
 	_, cyrillic, _ := NormalizeUsername("аdmin")
 	assert.NotEqual(t, latin, cyrillic, "F02: told apart by bytes, whatever a collation thinks")
+}
+
+func TestFold_F02_is_idempotent_for_every_character(t *testing.T) {
+	for r := rune(0); r <= unicode.MaxRune; r++ {
+		if !unicode.IsGraphic(r) {
+			continue
+		}
+		once := foldForSearch(string(r))
+		if twice := foldForSearch(once); twice != once {
+			t.Errorf("%U: %q, then %q", r, once, twice)
+		}
+		if _, key, err := NormalizeUsername("a" + string(r) + "b"); err == nil {
+			if _, again, err := NormalizeUsername(key); err != nil || again != key {
+				t.Errorf("%U: the username %q, then %q (%v)", r, key, again, err)
+			}
+		}
+	}
+	_, upper, _ := NormalizeUsername("ᎠᎡ")
+	_, lower, _ := NormalizeUsername("ꭰꭱ")
+	assert.Equal(t, upper, lower)
 }
 
 func TestNormalizePhone_F07(t *testing.T) {

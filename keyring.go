@@ -103,7 +103,12 @@ func readKey(k Key) (*accessKey, jwk, error) {
 		return nil, jwk{}, errors.New("not an Ed25519 key")
 	}
 	var public crypto.PublicKey = k.Key
-	if private, ok := k.Key.(crypto.Signer); ok {
+	switch private := k.Key.(type) { // what the JWT library signs with; it cannot use any other crypto.Signer
+	case ed25519.PrivateKey:
+		key.sign, public = private, private.Public()
+	case *ecdsa.PrivateKey:
+		key.sign, public = private, private.Public()
+	case *rsa.PrivateKey:
 		key.sign, public = private, private.Public()
 	}
 	key.verify = public

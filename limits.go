@@ -1,13 +1,16 @@
 package userapi
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -118,9 +121,17 @@ func (l Limits) check() error {
 		if !known {
 			return fmt.Errorf("limits: there is no limit named %q", name)
 		}
-		for _, limit := range limits {
+		for i, limit := range limits {
 			if limit.Max < 1 || limit.Max > 1_000_000 || limit.Window <= 0 || (limit.Per != PerAccount && limit.Per != PerAddress) {
 				return fmt.Errorf("limits: %s=%d/%s/%s is none", name, limit.Max, limit.Window, limit.Per)
+			}
+			if limit.Per == PerAccount && (name == LimitRefresh || name == LimitRegister) {
+				return fmt.Errorf("limits: %s has no account to count by, only an address", name)
+			}
+			for _, other := range limits[:i] {
+				if other.Per == limit.Per && other.Window == limit.Window {
+					return fmt.Errorf("limits: %s has two budgets per %s for %s", name, limit.Per, limit.Window)
+				}
 			}
 		}
 	}
@@ -133,7 +144,17 @@ type taken struct {
 	account []string
 	address []string
 	held    []string
+	verdict verdict
 }
+
+// verdict is how an attempt turned out.
+type verdict uint8
+
+const (
+	undecided verdict = iota // nobody learnt anything: the store or the hash workers could not answer, the caller left
+	failed
+	succeeded
+)
 
 // take counts an attempt. account is the same text for every spelling and identifier of one account. When a budget is
 // used up it answers ErrRateLimited with the time to wait, and nothing is counted. When the store cannot be asked the
@@ -141,7 +162,7 @@ type taken struct {
 //
 // An attempt is counted before it is judged, or a burst would not be counted at all. So that a burst of right
 // passwords is not refused for attempts that are merely under way, those of one account go one by one on this node, and
-// of one address a quarter of its budget at a time. The caller has to release what it got.
+// of one address a quarter of its budget at a time. The caller sets the verdict and ends what it got.
 func (c *core) take(ctx context.Context, name string, actor Actor, account string) (t taken, err error) {
 	t.core = c
 	if c.bound != nil {
@@ -152,8 +173,12 @@ func (c *core) take(ctx context.Context, name string, actor Actor, account strin
 			t.release()
 		}
 	}()
+	waiting, cancel := context.WithTimeout(ctx, c.cfg.Password.QueueTimeout)
+	defer cancel()
+	// Addresses first: who waits at the gate of a busy address must not keep the owner of an account waiting.
+	limits := slices.SortedStableFunc(slices.Values(c.cfg.Limits[name]), func(a, b Limit) int { return cmp.Compare(b.Per, a.Per) })
 	var takes []LimitTake
-	for _, limit := range c.cfg.Limits[name] {
+	for _, limit := range limits {
 		subject, atOnce := account, 1
 		if limit.Per == PerAddress {
 			// Without an address (a host that gave none) there is nothing to count by.
@@ -163,7 +188,7 @@ func (c *core) take(ctx context.Context, name string, actor Actor, account strin
 			continue
 		}
 		key := c.limitKey(name, limit, subject)
-		if err := c.gate.enter(ctx, key, atOnce, c.cfg.Password.QueueTimeout); err != nil {
+		if err := c.gate.enter(waiting, key, atOnce); err != nil {
 			return t, err
 		}
 		t.held = append(t.held, key)
@@ -195,28 +220,58 @@ func (t *taken) release() {
 	t.held = nil
 }
 
-// succeeded gives the attempt back: the account's counter starts anew, the address's loses only this attempt (or an
-// attacker could clear it with an account of their own). It is best effort: a success stays one.
-func (t taken) succeeded(ctx context.Context) {
+// end gives the attempt back, unless it failed. After a success the account's counter starts anew, and the address's
+// loses only this attempt, or an attacker could clear it with an account of their own. An undecided attempt is taken
+// back everywhere: a database that was away must not lock out whoever tried the right password meanwhile. It is best
+// effort, and does not depend on whether the caller is still there.
+func (t *taken) end(ctx context.Context) {
+	defer t.release()
 	var returns []LimitReturn
-	for _, key := range t.account {
-		returns = append(returns, LimitReturn{Key: key, Clear: true})
-	}
-	for _, key := range t.address {
-		returns = append(returns, LimitReturn{Key: key})
+	if t.verdict != failed {
+		for _, key := range t.account {
+			returns = append(returns, LimitReturn{Key: key, Clear: t.verdict == succeeded})
+		}
+		for _, key := range t.address {
+			returns = append(returns, LimitReturn{Key: key})
+		}
 	}
 	if len(returns) == 0 {
 		return
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), returnDeadline)
+	defer cancel()
 	if err := t.core.store.ReturnLimits(ctx, returns); err != nil {
 		t.core.log.WarnContext(ctx, "could not give an attempt back", slog.String("error", err.Error()))
 	}
 }
 
-// gate bounds how many attempts on one key are under way in this process. It holds no more keys than attempts.
+const returnDeadline = 2 * time.Second
+
+// gate bounds how many attempts on one key are under way in this process. It holds no more keys than attempts, and
+// remembers at most maxNoted refusals.
 type gate struct {
-	mu   sync.Mutex
-	keys map[string]*gateKey
+	mu    sync.Mutex
+	keys  map[string]*gateKey
+	noted map[string]time.Time // subject → until when its refusal is no news
+}
+
+const maxNoted = 10_000
+
+// first reports whether a refusal of the subject is news. When too many are remembered none is.
+func (g *gate) first(subject string, now time.Time, lasts time.Duration) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if until, ok := g.noted[subject]; ok && now.Before(until) {
+		return false
+	}
+	if len(g.noted) >= maxNoted {
+		maps.DeleteFunc(g.noted, func(_ string, until time.Time) bool { return !now.Before(until) })
+	}
+	if len(g.noted) >= maxNoted {
+		return false
+	}
+	g.noted[subject] = now.Add(lasts)
+	return true
 }
 
 type gateKey struct {
@@ -224,7 +279,7 @@ type gateKey struct {
 	users  int
 }
 
-func (g *gate) enter(ctx context.Context, key string, places int, timeout time.Duration) error {
+func (g *gate) enter(ctx context.Context, key string, places int) error {
 	g.mu.Lock()
 	k := g.keys[key]
 	if k == nil {
@@ -233,8 +288,6 @@ func (g *gate) enter(ctx context.Context, key string, places int, timeout time.D
 	}
 	k.users++
 	g.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
 	select {
 	case k.places <- struct{}{}:
 		return nil

@@ -2,7 +2,6 @@ package userapi
 
 import (
 	"context"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,9 +9,6 @@ import (
 
 // The revocation feed: what ended trust on any node, kept in memory here, so that a check of a token reads no
 // database. It is topped up on demand, by the requests themselves, and fails closed.
-
-// deadForever is an epoch no token reaches.
-const deadForever int64 = math.MaxInt64
 
 const (
 	// overlap is how far back a top-up reads again: a row may be committed up to WriteDeadline after its written_at.
@@ -42,7 +38,7 @@ type feed struct {
 
 type entry struct {
 	below   int64
-	expires int64 // database clock, ms
+	expires time.Time // by this node's clock, as the expiry of the tokens it affects
 }
 
 // flight is one top-up that any number of callers wait for.
@@ -167,13 +163,13 @@ func (f *feed) topUp(ctx context.Context, fl *flight) {
 		fl.err = ErrUnavailable.Wrap(err)
 		return
 	}
-	f.keep(rows, dbNow)
+	f.add(rows)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.since = dbNow
 	if whole {
 		f.whole = fl.asked
-		f.drop(dbNow)
+		f.drop(fl.asked)
 	}
 	fl.err = nil
 	if gen == f.staleGen {
@@ -181,17 +177,11 @@ func (f *feed) topUp(ctx context.Context, fl *flight) {
 	}
 }
 
-// add makes revocations that this node wrote known at once.
+// add makes revocations known: those read, and at once those this node wrote.
 func (f *feed) add(rows []Revocation) {
-	f.mu.Lock()
-	since := f.since
-	f.mu.Unlock()
-	f.keep(rows, since)
-}
-
-func (f *feed) keep(rows []Revocation, dbNow int64) {
+	now := f.now()
 	for _, r := range rows {
-		e := entry{below: r.Below, expires: dbNow + r.Lives.Milliseconds()}
+		e := entry{below: r.Below, expires: now.Add(r.Lives)}
 		switch r.Kind {
 		case RevokeUser:
 			raise(&f.users, r.Subject, e)
@@ -216,7 +206,10 @@ func raise(m *sync.Map, subject string, e entry) {
 			return
 		}
 		o := old.(entry)
-		merged := entry{below: max(o.below, e.below), expires: max(o.expires, e.expires)}
+		merged := entry{below: max(o.below, e.below), expires: o.expires}
+		if e.expires.After(merged.expires) {
+			merged.expires = e.expires
+		}
 		if merged == o || m.CompareAndSwap(subject, old, merged) {
 			return
 		}
@@ -224,10 +217,10 @@ func raise(m *sync.Map, subject string, e entry) {
 }
 
 // drop forgets what no token can be affected by any more.
-func (f *feed) drop(dbNow int64) {
+func (f *feed) drop(now time.Time) {
 	for _, m := range []*sync.Map{&f.users, &f.sessions} {
 		m.Range(func(subject, e any) bool {
-			if e.(entry).expires < dbNow {
+			if e.(entry).expires.Before(now) {
 				m.CompareAndDelete(subject, e)
 			}
 			return true

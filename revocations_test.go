@@ -296,6 +296,18 @@ func TestFeed_K07_a_clock_that_jumps_back_makes_it_stale(t *testing.T) {
 	assert.EqualValues(t, 2, s.reads.Load())
 }
 
+func TestFeed_what_this_node_wrote_outlives_a_read_that_began_before(t *testing.T) {
+	inFeed(t, time.Second, func(t *testing.T, f *feed, s *feedStore) {
+		s.set(func(s *feedStore) { s.delay = 500 * time.Millisecond })
+		go func() { _ = f.fresh(t.Context()) }()
+		synctest.Wait() // it has seen the rows
+		s.write(annaRevoked)
+		f.add([]Revocation{annaRevoked})
+		time.Sleep(600 * time.Millisecond)
+		assert.True(t, f.dead(ofAnna), "immediate on the node that wrote")
+	})
+}
+
 func TestFeed_keeps_the_strictest_and_forgets_what_nobody_needs(t *testing.T) {
 	inFeed(t, time.Second, func(t *testing.T, f *feed, s *feedStore) {
 		require.NoError(t, f.fresh(t.Context()))

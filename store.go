@@ -127,12 +127,13 @@ type UserUpdate struct {
 	Scope          Scope
 	Account        Account
 	IfVersion      int64
-	SetRoles       bool   // replace the roles by Account.Roles
-	CustomerBefore string // the customer the account was read in
-	KeepAdmin      bool   // change CustomerBefore's row, then ErrLastAdmin unless another active admin is in it
-	TakesPlace     bool   // change Account.Customer's row, then count as InsertUser does
-	EndSessions    bool   // end the sessions of the account …
-	KeepSession    string // … but this one
+	SetRoles       bool     // replace the roles by Account.Roles
+	CustomerBefore string   // the customer the account was read in
+	KeepAdmin      bool     // change CustomerBefore's row, then ErrLastAdmin unless another active admin is in it
+	TakesPlace     bool     // change Account.Customer's row, then count as InsertUser does
+	EndSessions    bool     // end the sessions of the account
+	Session        *Session // with EndSessions: open this one in place of …
+	Replaces       string   // … the one with this id: ErrChanged when that has ended already
 	Revoke         []Revocation
 	Event          Event
 }
@@ -205,8 +206,9 @@ type SessionRotation struct {
 	UserAgent string
 }
 
-// SessionEnd ends one session.
+// SessionEnd ends one session of a user in scope.
 type SessionEnd struct {
+	Scope  Scope
 	ID     string
 	UserID string
 	Revoke Revocation

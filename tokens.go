@@ -56,7 +56,7 @@ func numericDate(unix int64) (*jwt.NumericDate, error) {
 	return jwt.NewNumericDate(time.Unix(unix, 0)), nil
 }
 
-// The methods of jwt.Claims. The parser does not validate claims: see tokenKeys.verify.
+// The methods of jwt.Claims. The parser does not validate claims: verifyAccess and Authenticate do.
 func (c *accessClaims) GetExpirationTime() (*jwt.NumericDate, error) { return numericDate(c.ExpiresAt) }
 func (c *accessClaims) GetIssuedAt() (*jwt.NumericDate, error)       { return numericDate(c.IssuedAt) }
 func (c *accessClaims) GetNotBefore() (*jwt.NumericDate, error)      { return numericDate(c.NotBefore) }
@@ -69,11 +69,10 @@ func (c *accessClaims) GetAudience() (jwt.ClaimStrings, error) {
 // tokenKeys signs and verifies.
 type tokenKeys struct {
 	issuer, audience string
-	hmacID           string                // the kid that signs, of HS256
-	hmac             map[string]*accessKey // by kid, newest and old secrets
+	newest           string                // the kid of the newest secret
+	hmac             map[string]*accessKey // by kid, newest and old secrets; empty with ring
 	ring             *Keyring              // nil: HS256
-	refreshID        string
-	refresh          map[string][]byte // by kid
+	refresh          map[string][]byte     // by kid
 	cursorKey        []byte
 	limitKey         []byte
 	parser           *jwt.Parser
@@ -109,7 +108,7 @@ func newTokenKeys(cfg Config) (*tokenKeys, error) {
 		}
 		k.refresh[id] = made[2]
 		if i == 0 {
-			k.hmacID, k.refreshID, k.cursorKey, k.limitKey = id, id, made[3], made[4]
+			k.newest, k.cursorKey, k.limitKey = id, made[3], made[4]
 		}
 	}
 	return k, nil
@@ -118,7 +117,7 @@ func newTokenKeys(cfg Config) (*tokenKeys, error) {
 // signing gives the key that signs now.
 func (k *tokenKeys) signing() (string, *accessKey) {
 	if k.ring == nil {
-		return k.hmacID, k.hmac[k.hmacID]
+		return k.newest, k.hmac[k.newest]
 	}
 	set := k.ring.set.Load()
 	return set.first, set.keys[set.first]
@@ -141,7 +140,8 @@ func (k *tokenKeys) signAccess(c *accessClaims) (Secret, error) {
 	return Secret(text), err
 }
 
-// verifyAccess checks form, key, signature and every claim but the expiry. It reads nothing from anywhere.
+// verifyAccess checks form, key, signature and claims, but not the times of issue and expiry. It reads nothing from
+// anywhere.
 func (k *tokenKeys) verifyAccess(token string, now time.Time) (*Identity, error) {
 	if len(token) > maxAccess || !threeSegments(token) {
 		return nil, ErrInvalidToken
@@ -172,7 +172,7 @@ func (k *tokenKeys) verifyAccess(token string, now time.Time) (*Identity, error)
 	switch {
 	case c.Issuer != k.issuer, c.Audience != k.audience,
 		!ValidID(c.Subject), !ValidID(c.Session), !ValidID(c.Customer), c.Epoch < 1,
-		c.ExpiresAt <= 0, c.IssuedAt <= 0, c.AuthTime <= 0, c.IssuedAt > latest, c.NotBefore > latest, c.ExpiresAt < c.IssuedAt:
+		c.ExpiresAt <= 0, c.IssuedAt <= 0, c.AuthTime <= 0, c.NotBefore > latest:
 		return nil, ErrInvalidToken
 	}
 	return id, nil
@@ -203,13 +203,15 @@ const refreshVersion = "r1"
 // signRefresh makes the refresh token of a session's counter. It is the same text each time, so that a client whose
 // answer got lost is given the successor it missed.
 func (k *tokenKeys) signRefresh(session string, counter int64) Secret {
-	body := refreshVersion + "." + k.refreshID + "." + session + "." + strconv.FormatInt(counter, 10)
-	return Secret(body + "." + refreshMAC(k.refresh[k.refreshID], body))
+	body := refreshVersion + "." + k.newest + "." + session + "." + strconv.FormatInt(counter, 10)
+	return Secret(body + "." + k.refreshMAC(k.refresh[k.newest], body))
 }
 
-func refreshMAC(key []byte, body string) string {
+// refreshMAC binds a refresh token to issuer and audience too: what one API issued is none of another's that shares
+// the secret and the store.
+func (k *tokenKeys) refreshMAC(key []byte, body string) string {
 	mac := hmac.New(sha256.New, key)
-	mac.Write([]byte(body))
+	mac.Write([]byte(body + "\x00" + k.issuer + "\x00" + k.audience))
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
@@ -224,7 +226,7 @@ func (k *tokenKeys) verifyRefresh(token string) (session string, counter int64, 
 	}
 	key := k.refresh[part[1]]
 	body := token[:len(token)-len(part[4])-1]
-	if key == nil || !hmac.Equal([]byte(refreshMAC(key, body)), []byte(part[4])) {
+	if key == nil || !hmac.Equal([]byte(k.refreshMAC(key, body)), []byte(part[4])) {
 		return "", 0, false
 	}
 	counter, err := strconv.ParseInt(part[3], 10, 64)

@@ -46,7 +46,7 @@ type Config struct {
 
 	Registration Registration
 	// MayGrant says whether the actor ranks above a role: may give it, take it, and change a user who holds it.
-	// Default: admin above every role, service above all but admin and service, nobody else above any.
+	// Default: admin above every role, nobody else above any.
 	MayGrant func(actor Actor, role string) bool
 	Password PasswordPolicy
 	// Limits bounds attempts. Nil = DefaultLimits; an empty map lifts them all.
@@ -123,7 +123,7 @@ func New(cfg Config) (*API, error) {
 		return nil, fmt.Errorf("userapi: %w", err)
 	}
 	return assemble(&core{
-		cfg: cfg, store: cfg.Store, hooks: cfg.Hooks, log: cfg.Logger, tokens: keys, hashes: hashes, gate: &gate{keys: map[string]*gateKey{}},
+		cfg: cfg, store: cfg.Store, hooks: cfg.Hooks, log: cfg.Logger, tokens: keys, hashes: hashes, gate: &gate{keys: map[string]*gateKey{}, noted: map[string]time.Time{}},
 		feed: newFeed(cfg.Store, cfg.Now, cfg.Staleness, cfg.FeedTimeout),
 	}), nil
 }
@@ -151,6 +151,7 @@ func (cfg *Config) complete() error {
 	for _, old := range cfg.OldSecrets {
 		require(len(old) >= minSecret && !repetitive(old), "OldSecrets need at least 32 random bytes each")
 	}
+	require(cfg.Keys == nil || cfg.Keys.set.Load() != nil, "Keys is a Keyring without keys; make it with NewKeyring")
 	if cfg.Issuer == "" {
 		cfg.Issuer = "userapi"
 	}
@@ -264,8 +265,8 @@ func (c *core) afterCommit(ctx context.Context, run func(context.Context)) {
 //	// … the host's own statements, tx.Commit() …
 //	bound.Committed(ctx)
 //
-// The bound API never retries; Login, Refresh, Authenticate and whatever counts attempts answer ErrInTx. After any
-// error the host has to roll back. It panics when tx is not a transaction of this API's own store: such an API would
+// The bound API never retries and issues no tokens; Login, Refresh, Authenticate and whatever counts attempts answer
+// ErrInTx. After any error the host has to roll back. It panics when tx is not a transaction of this API's own store: such an API would
 // write accounts where nobody looks.
 func (a *API) WithStore(tx TxStore) *API {
 	if tx == nil || tx.Base() != a.core.store {

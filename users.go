@@ -154,7 +154,7 @@ func (u *Users) newAccount(ctx context.Context, n NewUser) (Account, error) {
 	a := Account{User: User{
 		ID: n.ID, Active: n.Active, CustomerID: n.CustomerID,
 		EmailVerified: n.EmailVerified, PhoneVerified: n.PhoneVerified, CreatedAt: now, UpdatedAt: now,
-	}, Version: 1, Epoch: 1}
+	}, Version: 1, Epoch: now.UnixMilli()} // later than any epoch of a former account with this id
 	if a.ID == "" {
 		a.ID = newID()
 	} else if !ValidID(a.ID) {
@@ -316,7 +316,7 @@ func (u *Users) Delete(ctx context.Context, actor Actor, id string) error {
 		if err := u.mayTouch(actor, a.User); err != nil {
 			return err
 		}
-		revoke := u.revokeUser(a.ID, deadForever)
+		revoke := u.revokeUser(a.ID, a.Epoch+1)
 		err = u.store.DeleteUser(ctx, UserDelete{
 			Scope: actor.scope(), ID: a.ID, Customer: a.CustomerID, IfVersion: a.Version,
 			KeepAdmin: a.Active && a.HasRole(RoleAdmin), Revoke: revoke,
@@ -368,7 +368,8 @@ func (u *Users) Register(ctx context.Context, actor Actor, r SelfRegistration) (
 	if err != nil {
 		return fail(err)
 	}
-	defer attempt.release()
+	attempt.verdict = failed // every registration counts
+	defer attempt.end(ctx)
 	n := NewUser{
 		Email: r.Email, Username: r.Username, Phone: r.Phone, Name: r.Name, FirstName: r.FirstName, LastName: r.LastName,
 		Password: r.Password, Active: true, CustomerID: u.cfg.Registration.Customer,

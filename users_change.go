@@ -2,17 +2,19 @@ package userapi
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 )
 
 // Change changes an account. What it ends: a change of the roles ends the user's access tokens; a change of e-mail or
-// password by the user ends them and the other sessions; the same by somebody else, deactivation and a move to
-// another customer end all sessions. Where the actor's own session goes on, the returned Tokens replace its access
-// token; else they are zero.
+// password, an e-mail address marked as proven, deactivation and a move to another customer end all sessions. Where it
+// is the actor's own account and the actor stays, the returned Tokens take the place of theirs (of a new session, where
+// all have ended); else they are zero.
 //
-// Oneself may change e-mail, username, phone, names and password; a service the same of others; admins and System
-// also Active and Roles; System also CustomerID and the verified marks.
+// Oneself may change e-mail, username, phone, names and password; a service the same of users it ranks above, and the
+// names of all who hold neither admin nor service; admins and System also Active and Roles; System also CustomerID and
+// the verified marks.
 //
 // Errors: ErrNotFound, ErrForbidden (also: the user holds a role the actor may not grant), ErrNotFresh,
 // ErrWrongPassword, ErrRateLimited, ErrInvalid, ErrInvalidPhone, ErrWeakPassword, ErrEmailTaken, ErrUsernameTaken,
@@ -58,13 +60,19 @@ func (ch UserChange) allowed(actor Actor) error {
 	return nil
 }
 
+// onlyNames reports whether nothing changes that somebody is known or logs in by.
+func (ch UserChange) onlyNames() bool {
+	ch.Name, ch.FirstName, ch.LastName, ch.CurrentPassword = nil, nil, nil, ""
+	return ch == UserChange{}
+}
+
 // changing is one call of change, over its tries.
 type changing struct {
 	*core
 	actor Actor
 	ch    UserChange
 
-	proved  string // the hash the current password was checked against
+	proved  string // the hash the current password was checked against; "" = a fresh login was proof enough
 	newHash string
 }
 
@@ -74,7 +82,12 @@ func (run *changing) once(ctx context.Context, id string) (User, Tokens, error) 
 	if err != nil {
 		return fail(err)
 	}
-	if err := run.mayTouch(run.actor, before.User); err != nil {
+	if run.ch.onlyNames() {
+		err = run.actor.mayRead(before.User)
+	} else {
+		err = run.mayTouch(run.actor, before.User)
+	}
+	if err != nil {
 		return fail(err)
 	}
 	after, err := run.apply(ctx, before)
@@ -102,15 +115,10 @@ func (run *changing) once(ctx context.Context, id string) (User, Tokens, error) 
 		}
 	}
 
-	w := run.write(before, after, self, credential)
-	var own Session
-	if w.Account.Epoch != before.Epoch && self && after.Active && (!w.EndSessions || w.KeepSession != "") {
-		sa, err := run.store.SessionByID(ctx, run.actor.identity.SessionID())
-		if err == nil {
-			own = sa.Session
-		} else if AsError(err).Kind != NotFound {
-			return fail(err)
-		}
+	w := run.write(before, after, credential)
+	own, err := run.ownSession(ctx, &w, self)
+	if err != nil {
+		return fail(err)
 	}
 	if err := run.wrote(run.store.ChangeUser(ctx, w), w.Revoke...); err != nil {
 		return fail(err)
@@ -121,6 +129,29 @@ func (run *changing) once(ctx context.Context, id string) (User, Tokens, error) 
 	}
 	tokens, err := run.issue(w.Account, own)
 	return after.User, tokens, err
+}
+
+// ownSession is the session that new tokens are issued for, if the change ends the actor's own tokens but not their
+// stay. Where all sessions end it is a new one in place of the actor's: whoever else held the old refresh token is out
+// (OWASP ASVS 7.2.4). Inside a host's transaction nothing is issued: it may be rolled back.
+func (run *changing) ownSession(ctx context.Context, w *UserUpdate, self bool) (Session, error) {
+	if !self || !w.Account.Active || len(w.Revoke) == 0 || run.bound != nil {
+		return Session{}, nil
+	}
+	id := run.actor.identity
+	sa, err := run.store.SessionByID(ctx, id.SessionID())
+	if err != nil || !w.EndSessions {
+		if errors.Is(err, ErrNotFound) {
+			err = nil // it has ended meanwhile
+		}
+		return sa.Session, err
+	}
+	s := run.newSession(run.actor, w.Account.ID, id.Methods())
+	if run.proved == "" {
+		s.AuthTime = sa.Session.AuthTime
+	}
+	w.Session, w.Replaces = &s, sa.Session.ID
+	return s, nil
 }
 
 // apply gives the account as it will be.
@@ -181,23 +212,26 @@ func (run *changing) prove(ctx context.Context, acc Account) error {
 	if err != nil {
 		return err
 	}
-	defer attempt.release()
+	defer attempt.end(ctx)
 	ok, _, err := run.hashes.check(ctx, acc.PasswordHash, current)
 	if err != nil {
 		return err
 	}
 	if !ok {
+		attempt.verdict = failed
 		return run.refused(ctx, run.actor, acc, EventPasswordRefused, ErrWrongPassword)
 	}
-	attempt.succeeded(ctx)
+	attempt.verdict = succeeded
 	run.proved = acc.PasswordHash
 	return nil
 }
 
 // write decides what ends with the change ("What dies when") and what has to be counted.
-func (run *changing) write(before, after Account, self, credential bool) UserUpdate {
+func (run *changing) write(before, after Account, credential bool) UserUpdate {
 	moved := after.CustomerID != before.CustomerID
-	shut := before.Active && !after.Active || moved
+	// A proven address ends what was opened before: it may have been somebody else who registered it.
+	proven := !before.EmailVerified && after.EmailVerified
+	shut := before.Active && !after.Active || moved || proven
 	roles := run.ch.Roles != nil && !slices.Equal(before.Roles, after.Roles)
 	wasAdmin := before.Active && before.HasRole(RoleAdmin)
 	isAdmin := after.Active && after.HasRole(RoleAdmin) && !moved
@@ -207,9 +241,6 @@ func (run *changing) write(before, after Account, self, credential bool) UserUpd
 		TakesPlace:  after.Active && (!before.Active || moved),
 		EndSessions: credential || shut,
 		Event:       run.event(run.actor, run.kind(before, after), after.User, run.fields(roles)),
-	}
-	if credential && self && !shut {
-		w.KeepSession = run.actor.identity.SessionID()
 	}
 	if credential || shut || roles {
 		w.Account.Epoch = before.Epoch + 1

@@ -115,7 +115,7 @@ func TestRank_who_may_do_what_to_whom(t *testing.T) {
 		"user":      {"*": {no, no, no, no, no, no, no}},
 		"system":    {"*": {yes, yes, yes, yes, yes, yes, yes}},
 		"admin":     {"*": {yes, yes, yes, yes, yes, yes, yes}, "foreign": {none, none, none, none, none, none, none}},
-		"service": {"*": {yes, yes, yes, no, no, no, no}, "admin": {no, no, no, no, no, no, no}, "service": {no, no, no, no, no, no, no},
+		"service": {"*": {yes, yes, yes, no, no, no, no}, "editor": {yes, yes, no, no, no, no, no}, "admin": {no, no, no, no, no, no, no}, "service": {no, no, no, no, no, no, no},
 			"foreign": {none, none, none, no, no, no, no}},
 		"foreign admin": {"*": {none, none, none, none, none, none, none}, "foreign": {yes, yes, yes, yes, yes, yes, yes}},
 	}
@@ -296,7 +296,7 @@ func TestWhatDiesWhen(t *testing.T) {
 			w.refreshRefused(other)
 			w.accepted(tokens)
 			w.refreshes(tokens)
-			w.refreshes(mine) // who did not take the new tokens goes on with the old refresh token
+			w.refreshRefused(mine) // B09: whoever else held the old refresh token is out
 		})
 	}
 	for name, ch := range map[string]userapi.UserChange{
@@ -311,6 +311,57 @@ func TestWhatDiesWhen(t *testing.T) {
 			}
 		})
 	}
+	t.Run("B13 an e-mail address is proven: what was opened before ends", func(t *testing.T) {
+		w, anna, mine, other, _ := setup(t)
+		change(w, userapi.System(), anna.ID, userapi.UserChange{EmailVerified: ptr(true)})
+		for _, tokens := range []userapi.Tokens{mine, other} {
+			w.refused(tokens)
+			w.refreshRefused(tokens)
+		}
+		again, _ := w.login("anna", password)
+		change(w, userapi.System(), anna.ID, userapi.UserChange{EmailVerified: ptr(true)})
+		w.accepted(again)
+	})
+	t.Run("B09 a new session in place of the old one keeps auth_time, unless the password was given", func(t *testing.T) {
+		w, anna, _, _, actor := setup(t)
+		w.clock.add(time.Minute)
+		fresh := change(w, actor, anna.ID, userapi.UserChange{Password: ptr(another)})
+		id, err := w.Auth.Authenticate(ctx, string(fresh.Access))
+		require.NoError(t, err)
+		assert.Equal(t, time.Minute, id.IssuedAt().Sub(id.AuthTime()))
+		assert.Equal(t, []string{"pwd"}, id.Methods())
+		proved := change(w, id.Actor(), anna.ID, userapi.UserChange{Email: ptr("new@example.com"), CurrentPassword: another})
+		again, err := w.Auth.Authenticate(ctx, string(proved.Access))
+		require.NoError(t, err)
+		assert.Zero(t, again.IssuedAt().Sub(again.AuthTime()))
+		assert.NotEqual(t, id.SessionID(), again.SessionID())
+	})
+	t.Run("a session that has ended is not replaced by a new one", func(t *testing.T) {
+		w, anna, mine, _, actor := setup(t)
+		require.NoError(t, w.Auth.Logout(ctx, anonymous(), mine.Access, ""))
+		tokens := change(w, actor, anna.ID, userapi.UserChange{Password: ptr(another)})
+		assert.True(t, tokens.IsZero())
+	})
+	t.Run("own roles: the tokens are of the same session", func(t *testing.T) {
+		w, anna, _, _, _ := setup(t)
+		w.user("default", "second", "admin")
+		change(w, userapi.System(), anna.ID, userapi.UserChange{Roles: &[]userapi.RoleRef{{Code: "admin"}}})
+		mine, actor := w.login("anna", password)
+		tokens := change(w, actor, anna.ID, userapi.UserChange{Roles: &[]userapi.RoleRef{{Code: "admin"}, {Code: "editor"}}})
+		w.refused(mine)
+		assert.True(t, w.actor(tokens).HasRole("editor"))
+		assert.Equal(t, string(mine.Refresh), string(tokens.Refresh))
+	})
+	t.Run("erased and created anew with the same id: the new account lives, the old tokens do not", func(t *testing.T) {
+		w, anna, mine, _, _ := setup(t)
+		require.NoError(t, w.Users.Delete(ctx, userapi.System(), anna.ID))
+		w.clock.add(time.Millisecond * 10)
+		_, err := w.Users.Create(ctx, userapi.System(), userapi.NewUser{ID: anna.ID, Username: "anna", Password: password, Active: true, CustomerID: "default"})
+		require.NoError(t, err)
+		fresh, _ := w.login("anna", password)
+		w.accepted(fresh)
+		w.refused(mine)
+	})
 	t.Run("erased: all die", func(t *testing.T) {
 		w, anna, mine, _, _ := setup(t)
 		require.NoError(t, w.Users.Delete(ctx, userapi.System(), anna.ID))

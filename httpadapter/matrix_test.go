@@ -153,7 +153,7 @@ func TestReservedIDsAreTheWordsOfRoutes(t *testing.T) {
 		}
 	}
 	reserved := map[string]bool{}
-	for _, id := range userapi.ReservedIDs {
+	for _, id := range userapi.ReservedIDs() {
 		reserved[id] = true
 	}
 	assert.Equal(t, words, reserved, "a word of a route below /users, and an id of the same name, hide each other")

@@ -18,7 +18,7 @@ import (
 )
 
 // panics serves h the way the program serves everything, and returns what it logs.
-func panics(t *testing.T, h http.HandlerFunc) (*http.Response, error, *output) {
+func panics(t *testing.T, h http.HandlerFunc) (*http.Response, *output, error) {
 	t.Helper()
 	api, err := userapi.New(userapi.Config{Store: memory.New(), Secret: secretA})
 	require.NoError(t, err)
@@ -32,12 +32,12 @@ func panics(t *testing.T, h http.HandlerFunc) (*http.Response, error, *output) {
 	if err == nil {
 		t.Cleanup(func() { resp.Body.Close() })
 	}
-	return resp, err, out
+	return resp, out, err
 }
 
 func TestPanicIsA500WithoutText(t *testing.T) {
 	t.Parallel()
-	resp, err, out := panics(t, func(http.ResponseWriter, *http.Request) { panic("a canary that nobody may see") })
+	resp, out, err := panics(t, func(http.ResponseWriter, *http.Request) { panic("a canary that nobody may see") })
 	require.NoError(t, err)
 	var body map[string]any
 	require.NoError(t, json.NewDecoder(resp.Body).Decode(&body))
@@ -53,9 +53,9 @@ func TestPanicIsA500WithoutText(t *testing.T) {
 
 func TestPanicOfTheRuntimeIsNamed(t *testing.T) {
 	t.Parallel()
-	_, err, out := panics(t, func(http.ResponseWriter, *http.Request) {
-		var m map[string]int
-		m["x"] = 1
+	_, out, err := panics(t, func(http.ResponseWriter, *http.Request) {
+		missing := func() map[string]int { return nil }
+		missing()["x"] = 1
 	})
 	require.NoError(t, err)
 	assert.Contains(t, out.String(), "nil map")
@@ -63,7 +63,7 @@ func TestPanicOfTheRuntimeIsNamed(t *testing.T) {
 
 func TestPanicInTheMiddleCutsTheAnswer(t *testing.T) {
 	t.Parallel()
-	resp, err, out := panics(t, func(w http.ResponseWriter, _ *http.Request) {
+	resp, out, err := panics(t, func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write(bytes.Repeat([]byte("x"), 1<<16))
 		panic("in the middle")
 	})

@@ -108,7 +108,7 @@ func callAll(t *testing.T, st Store) {
 	}
 	must(t, st.RotateSession(ctx, userapi.SessionRotation{ID: "new2", UserID: "u00001", IfEpoch: 1, At: now}))
 	must(t, st.EndSession(ctx, userapi.SessionEnd{
-		ID: "new2", UserID: "u00001", Revoke: userapi.Revocation{Kind: userapi.RevokeSession, Subject: "new2", Lives: time.Hour}, Event: event(),
+		Scope: userapi.Scope{All: true}, ID: "new2", UserID: "u00001", Revoke: userapi.Revocation{Kind: userapi.RevokeSession, Subject: "new2", Lives: time.Hour}, Event: event(),
 	}))
 	must(t, st.RenameRole(ctx, userapi.RoleWrite{Role: userapi.Role{Code: "role03", Name: "new"}, Event: event()}))
 	must(t, st.DeleteRole(ctx, userapi.RoleWrite{Role: userapi.Role{Code: "role03"}, Event: event()}))

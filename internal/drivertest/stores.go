@@ -146,7 +146,7 @@ func Transactions(t *testing.T, open func(t *testing.T) Handle) {
 			Scope: userapi.Scope{All: true}, Account: a, IfVersion: 1, CustomerBefore: c.Customer.ID, TakesPlace: true, SetRoles: true,
 			EndSessions: true, Revoke: []userapi.Revocation{{Kind: userapi.RevokeUser, Subject: a.ID, Below: 2, Lives: time.Hour}}, Event: event(),
 		}))
-		if err := bound.EndSession(t.Context(), userapi.SessionEnd{ID: "none", UserID: a.ID, Event: event()}); !errors.Is(err, userapi.ErrNotFound) {
+		if err := bound.EndSession(t.Context(), userapi.SessionEnd{Scope: userapi.Scope{All: true}, ID: "none", UserID: a.ID, Event: event()}); !errors.Is(err, userapi.ErrNotFound) {
 			t.Fatalf("error is %v", err)
 		}
 		wanted := map[string]int{"of_the_host": 0, "userapi_customers": 0, "userapi_users": 0, "userapi_user_roles": 0, "userapi_revocations": 0, "userapi_events": 0}

@@ -89,7 +89,7 @@ func (s *Store) EndSession(ctx context.Context, w userapi.SessionEnd) error {
 		return err
 	}
 	defer unlock()
-	if open, ok := s.sessions[w.ID]; !ok || open.UserID != w.UserID {
+	if open, ok := s.sessions[w.ID]; !ok || open.UserID != w.UserID || !w.Scope.Holds(s.accounts[w.UserID].CustomerID) {
 		return userapi.ErrNotFound
 	}
 	delete(s.sessions, w.ID)

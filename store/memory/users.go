@@ -121,11 +121,17 @@ func (s *Store) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
 	if err := s.mayKeep(a, w.TakesPlace, a.Roles); err != nil {
 		return err
 	}
+	if w.Session != nil && s.sessions[w.Replaces].UserID != a.ID {
+		return userapi.ErrChanged
+	}
 	a.Version, a.LastLogin, a.CreatedAt = old.Version+1, old.LastLogin, old.CreatedAt
 	s.release(old)
 	s.put(a)
 	if w.EndSessions {
-		s.endSessions(func(open userapi.Session) bool { return open.UserID == a.ID && open.ID != w.KeepSession })
+		s.endSessions(func(open userapi.Session) bool { return open.UserID == a.ID })
+	}
+	if w.Session != nil {
+		s.putSession(*w.Session)
 	}
 	s.revoke(w.Revoke...)
 	s.record(w.Event)

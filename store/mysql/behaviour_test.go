@@ -30,6 +30,8 @@ func TestMigrations(t *testing.T) { drivertest.Migrations(t, freshDatabase) }
 
 func TestTransactions(t *testing.T) { drivertest.Transactions(t, freshDatabase) }
 
+func TestHostTransactions(t *testing.T) { drivertest.HostTransactions(t, freshDatabase) }
+
 func insert(id string) userapi.UserInsert {
 	return userapi.UserInsert{Account: drivertest.User(id, "c"), Event: userapi.Event{ID: "event of " + id, At: time.Now()}}
 }

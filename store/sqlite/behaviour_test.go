@@ -32,6 +32,8 @@ func TestMigrations(t *testing.T) { drivertest.Migrations(t, freshFile) }
 
 func TestTransactions(t *testing.T) { drivertest.Transactions(t, freshFile) }
 
+func TestHostTransactions(t *testing.T) { drivertest.HostTransactions(t, freshFile) }
+
 func TestDSN(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a ?b#c%20d&e.db")
 	for _, driver := range []string{"sqlite", "sqlite3"} {

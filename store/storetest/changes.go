@@ -103,19 +103,26 @@ func (s suite) changes(t *testing.T) {
 		same(t, f.state(a.ID), before, "what a refused write left behind")
 	})
 
-	t.Run("a change ends the sessions of the account, or all but one", func(t *testing.T) {
+	t.Run("a change ends the sessions of the account, and may open one in place of another", func(t *testing.T) {
 		f := db.tenant(t)
 		a, other := f.add(), f.add()
 		first, second, third := f.open(a), f.open(a), f.open(a)
 		theirs := f.open(other)
 		a = f.read(a.ID)
-		must(t, f.ChangeUser(t.Context(), f.update(a, func(w *userapi.UserUpdate) { w.KeepSession = second.ID })))
+		must(t, f.ChangeUser(t.Context(), f.update(a)))
 		same(t, sessionIDs(f.sessionsOf(a.ID)), []string{third.ID, second.ID, first.ID}, "sessions where none was to end")
 		a.Version++
-		must(t, f.ChangeUser(t.Context(), f.update(a, func(w *userapi.UserUpdate) { w.EndSessions, w.KeepSession = true, second.ID })))
-		same(t, sessionIDs(f.sessionsOf(a.ID)), []string{second.ID}, "sessions where one was to stay")
+		next := f.session(a.ID)
+		replace := func(id string) func(*userapi.UserUpdate) {
+			return func(w *userapi.UserUpdate) { w.EndSessions, w.Session, w.Replaces = true, &next, id }
+		}
+		for _, ended := range []string{newID(), theirs.ID, ""} {
+			f.refused(userapi.ErrChanged, func() error { return f.ChangeUser(t.Context(), f.update(a, replace(ended))) }, a.ID, other.ID)
+		}
+		must(t, f.ChangeUser(t.Context(), f.update(a, replace(second.ID))))
+		same(t, f.sessionsOf(a.ID), []userapi.Session{next}, "the session in place of another")
 		a.Version++
-		must(t, f.ChangeUser(t.Context(), f.update(a, func(w *userapi.UserUpdate) { w.EndSessions, w.KeepSession = true, theirs.ID })))
+		must(t, f.ChangeUser(t.Context(), f.update(a, func(w *userapi.UserUpdate) { w.EndSessions = true })))
 		same(t, len(f.sessionsOf(a.ID)), 0, "sessions where all were to end")
 		same(t, sessionIDs(f.sessionsOf(other.ID)), []string{theirs.ID}, "sessions of somebody else")
 	})

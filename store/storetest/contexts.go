@@ -48,7 +48,7 @@ func (s suite) contexts(t *testing.T) {
 				is(t, err, userapi.ErrNotFound)
 			}},
 			{name: "EndSession", do: func(ctx context.Context) error {
-				return f.EndSession(ctx, userapi.SessionEnd{ID: ended.ID, UserID: a.ID, Event: f.event(userapi.EventLogout),
+				return f.EndSession(ctx, userapi.SessionEnd{Scope: userapi.Scope{All: true}, ID: ended.ID, UserID: a.ID, Event: f.event(userapi.EventLogout),
 					Revoke: userapi.Revocation{Kind: userapi.RevokeSession, Subject: ended.ID, Lives: time.Hour}})
 			}, undone: func(t *testing.T) {
 				if f.hasRevocation(userapi.RevokeSession, ended.ID) {

@@ -29,7 +29,7 @@ func (s suite) sessionRaces(t *testing.T) {
 				return st.RotateSession(t.Context(), rotation(open, a.Epoch, open.RotatedAt))
 			}
 			return st.EndSession(t.Context(), userapi.SessionEnd{
-				ID: open.ID, UserID: a.ID, Event: f.event(userapi.EventLogout),
+				Scope: f.scope(), ID: open.ID, UserID: a.ID, Event: f.event(userapi.EventLogout),
 				Revoke: userapi.Revocation{Kind: userapi.RevokeSession, Subject: open.ID, Lives: time.Hour},
 			})
 		})

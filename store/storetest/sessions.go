@@ -232,12 +232,17 @@ func (s suite) sessions(t *testing.T) {
 		open, stays := f.open(a), f.open(a)
 		end := func(id, user string) userapi.SessionEnd {
 			return userapi.SessionEnd{
-				ID: id, UserID: user, Event: f.event(userapi.EventSessionEnded),
+				Scope: f.scope(), ID: id, UserID: user, Event: f.event(userapi.EventSessionEnded),
 				Revoke: userapi.Revocation{Kind: userapi.RevokeSession, Subject: id, Lives: time.Hour},
 			}
 		}
 		for _, w := range []userapi.SessionEnd{end(open.ID, other.ID), end(newID(), a.ID), end(open.ID, ""), end(strings.ToUpper(open.ID), a.ID)} {
 			f.refused(userapi.ErrNotFound, func() error { return f.EndSession(t.Context(), w) }, a.ID, other.ID)
+		}
+		for _, scope := range []userapi.Scope{{}, {Customer: newID()}} {
+			w := end(open.ID, a.ID)
+			w.Scope = scope
+			f.refused(userapi.ErrNotFound, func() error { return f.EndSession(t.Context(), w) }, a.ID)
 		}
 		must(t, f.EndSession(t.Context(), end(open.ID, a.ID)))
 		_, err := f.SessionByID(t.Context(), open.ID)

@@ -13,7 +13,7 @@ import (
 // awkward are texts that careless stores change: by collation, escaping, padding, normalising or three-byte UTF-8.
 var awkward = []string{
 	"Zoë O'Neill", "a\u0301", "\u00e1", `back\slash \% \_`, `"quoted" 'twice' ''`, "100 % _sure_", "trailing  ", "  leading",
-	"\U0001F600 four bytes \U0010FFFF", "Straße STRASSE ſ ı İ K", "null NULL \\N", "); DROP TABLE users; --", "‮right to left", "#{x} ${y} ?1 :n @p",
+	"\U0001F600 four bytes \U0010FFFF", "Straße STRASSE ſ ı İ K", "null NULL \\N", "); DROP TABLE users; --", "\u202eright to left", "#{x} ${y} ?1 :n @p",
 	"line\nbreak\tand tab",
 }
 

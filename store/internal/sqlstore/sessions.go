@@ -156,8 +156,10 @@ func (s *Store) ListSessions(ctx context.Context, scope userapi.Scope, userID st
 
 // EndSession implements userapi.SessionStore.
 func (s *Store) EndSession(ctx context.Context, w userapi.SessionEnd) error {
+	cond, scope := scoped(w.Scope)
 	return s.write(ctx, w.Event, func(ctx context.Context, q conn) error {
-		n, err := q.exec(ctx, `DELETE FROM userapi_sessions WHERE id = ? AND user_id = ?`, w.ID, w.UserID)
+		n, err := q.exec(ctx, `DELETE FROM userapi_sessions WHERE id = ? AND user_id = ?
+			AND EXISTS (SELECT 1 FROM userapi_users u WHERE u.id = ?`+cond+`)`, append([]any{w.ID, w.UserID, w.UserID}, scope...)...)
 		if err != nil {
 			return err
 		}

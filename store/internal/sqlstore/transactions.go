@@ -128,8 +128,9 @@ func (s *Store) attempt(ctx context.Context, e userapi.Event, intent func(ctx co
 		return false, err
 	}
 	defer c.Close()
+	committed := false // a panic leaves no transaction on the connection either
 	defer func() {
-		if err != nil {
+		if !committed {
 			s.rollback(ctx, c)
 		}
 	}()
@@ -149,7 +150,9 @@ func (s *Store) attempt(ctx context.Context, e userapi.Event, intent func(ctx co
 	if err = ctx.Err(); err != nil {
 		return false, err
 	}
-	return true, s.commit(ctx, c)
+	err = s.commit(ctx, c)
+	committed = err == nil
+	return true, err
 }
 
 // turn lets other processes write to an embedded database: they poll for its lock, and would not find it free while

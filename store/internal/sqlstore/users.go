@@ -149,13 +149,31 @@ func (s *Store) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
 				return err
 			}
 		}
-		if w.EndSessions {
-			if _, err := q.exec(ctx, `DELETE FROM userapi_sessions WHERE user_id = ? AND id <> ?`, a.ID, w.KeepSession); err != nil {
-				return err
-			}
+		if err := s.replaceSessions(ctx, q, w); err != nil {
+			return err
 		}
 		return s.revoke(ctx, q, w.Revoke...)
 	})
+}
+
+// replaceSessions ends the sessions of a changed account, and opens the one that goes on.
+func (s *Store) replaceSessions(ctx context.Context, q conn, w userapi.UserUpdate) error {
+	if w.Session != nil {
+		n, err := q.exec(ctx, `DELETE FROM userapi_sessions WHERE id = ? AND user_id = ?`, w.Replaces, w.Account.ID)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return userapi.ErrChanged
+		}
+	}
+	if !w.EndSessions {
+		return nil
+	}
+	if _, err := q.exec(ctx, `DELETE FROM userapi_sessions WHERE user_id = ?`, w.Account.ID); err != nil || w.Session == nil {
+		return err
+	}
+	return insertSession(ctx, q, *w.Session)
 }
 
 // belongs reports whether the changed account may be in its customer.
