@@ -1,30 +1,20 @@
 package httpadapter_test
 
 import (
-	"database/sql"
 	"net/http"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	_ "modernc.org/sqlite"
-
-	"github.com/userapi/userapi"
-	"github.com/userapi/userapi/store/sqlite"
 )
 
 // onEveryStore runs a flow on a store in memory and on one that is a database.
 func onEveryStore(t *testing.T, flow func(*testing.T, options)) {
 	t.Run("memory", func(t *testing.T) { flow(t, options{}) })
 	t.Run("sqlite", func(t *testing.T) {
-		db, err := sql.Open("sqlite", sqlite.DSN(filepath.Join(t.TempDir(), "users.db")))
-		require.NoError(t, err)
-		t.Cleanup(func() { db.Close() })
-		st := sqlite.New(db)
-		require.NoError(t, st.Migrate(t.Context()))
-		flow(t, options{api: func(c *userapi.Config) { c.Store = st }})
+		on, _ := onSQLite(t)
+		flow(t, on)
 	})
 }
 

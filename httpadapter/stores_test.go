@@ -1,0 +1,88 @@
+package httpadapter_test
+
+import (
+	"bytes"
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	_ "modernc.org/sqlite"
+
+	"github.com/userapi/userapi"
+	"github.com/userapi/userapi/store/sqlite"
+)
+
+// onSQLite puts a world on a file, whose folder comes back.
+func onSQLite(t *testing.T) (options, string) {
+	t.Helper()
+	dir := t.TempDir()
+	db, err := sql.Open("sqlite", sqlite.DSN(filepath.Join(dir, "users.db")))
+	require.NoError(t, err)
+	t.Cleanup(func() { db.Close() })
+	st := sqlite.New(db)
+	require.NoError(t, st.Migrate(t.Context()))
+	return options{api: func(c *userapi.Config) { c.Store = st }}, dir
+}
+
+func TestCreateUser_F06_one_identifier_in_many_spellings_at_once(t *testing.T) {
+	on, _ := onSQLite(t)
+	w := newWorld(t, on, options{api: func(c *userapi.Config) {
+		c.Registration = userapi.Registration{Policy: userapi.RegistrationOpen, Customer: "acme"}
+	}})
+	admin := w.as("admin")
+	for field, spellings := range map[string][]string{
+		"email": {"Race@acme.example", "rACE@ACME.example", " race@acme.example "}, "username": {"Racer", "ＲＡＣＥＲ", "racer "},
+	} {
+		var wg sync.WaitGroup
+		codes := make([]int, 64)
+		for i := range codes {
+			body := object{field: spellings[i%3], "name": "R", "password": password}
+			how := []set{}
+			if i%2 == 0 { // half of them an admin's, half self-registrations
+				body["active"], how = true, []set{admin}
+			}
+			wg.Go(func() { codes[i] = w.do("POST", "/users", body, how...).Code })
+		}
+		wg.Wait()
+		count := map[int]int{}
+		for _, code := range codes {
+			count[code]++
+		}
+		assert.Equal(t, map[int]int{201: 1, 409: 63}, count, field)
+	}
+}
+
+func TestStoredData_B07_holds_nothing_that_could_be_replayed(t *testing.T) {
+	on, dir := onSQLite(t)
+	w := newWorld(t, on)
+	secrets := []string{password, string(testSecret)}
+	for range 3 {
+		a := w.login("ann")
+		for range 2 {
+			secrets = append(secrets, a.text("access_token"), a.text("refresh_token"))
+			parts := strings.Split(a.text("refresh_token"), ".")
+			secrets = append(secrets, parts[len(parts)-1])
+			a = w.do("POST", "/auth/refresh", object{"refresh_token": a.text("refresh_token")}).is(200, "")
+		}
+	}
+	var dump bytes.Buffer
+	files, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	for _, f := range files {
+		raw, err := os.ReadFile(filepath.Join(dir, f.Name()))
+		require.NoError(t, err)
+		dump.Write(raw)
+	}
+	require.Contains(t, dump.String(), "ann@acme.example", "this is the data")
+	require.Contains(t, dump.String(), "$argon2id$")
+	for i, secret := range secrets {
+		require.NotEmpty(t, secret)
+		assert.False(t, bytes.Contains(dump.Bytes(), []byte(secret)), fmt.Sprint("secret ", i))
+	}
+}
