@@ -448,6 +448,7 @@ func TestSessions_RevokeAll_reaches_what_a_clock_ahead_has_issued(t *testing.T) 
 type faulty struct {
 	userapi.Store
 	insertSession func() error
+	changeUser    func() error
 	rotate        func() error
 	revocations   func() error
 }
@@ -459,6 +460,15 @@ func (f *faulty) InsertSession(ctx context.Context, w userapi.SessionInsert) ([]
 		}
 	}
 	return f.Store.InsertSession(ctx, w)
+}
+
+func (f *faulty) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
+	if f.changeUser != nil {
+		if err := f.changeUser(); err != nil {
+			return err
+		}
+	}
+	return f.Store.ChangeUser(ctx, w)
 }
 
 func (f *faulty) RotateSession(ctx context.Context, w userapi.SessionRotation) error {
@@ -578,4 +588,77 @@ func TestLogin_one_busy_address_keeps_nobody_else_waiting(t *testing.T) {
 	close(goOn)
 	<-inside
 	wg.Wait()
+}
+
+func TestLogin_an_undecided_attempt_clears_nothing(t *testing.T) {
+	w := newWorld(t, nil)
+	store := &faulty{Store: w.store}
+	api := w.second(func(c *userapi.Config) { c.Store = store })
+	try := func(p userapi.Secret) error {
+		_, _, err := api.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "admin", Password: p})
+		return err
+	}
+	for range 4 {
+		require.ErrorIs(t, try(another), userapi.ErrBadCredentials)
+	}
+	store.insertSession = func() error { return userapi.ErrUnavailable }
+	require.ErrorIs(t, try(password), userapi.ErrUnavailable)
+	require.ErrorIs(t, try(another), userapi.ErrBadCredentials, "the fifth")
+	require.ErrorIs(t, try(another), userapi.ErrRateLimited)
+}
+
+func TestLogin_looks_again_when_the_account_changed_meanwhile(t *testing.T) {
+	w := newWorld(t, nil)
+	anna := w.user("default", "anna")
+	store := &faulty{Store: w.store}
+	api := w.second(func(c *userapi.Config) { c.Store = store })
+	meanwhile := func(ch userapi.UserChange) error {
+		once := true
+		store.insertSession = func() error {
+			if once {
+				once = false
+				_, _, err := w.Users.Change(ctx, userapi.System(), anna.ID, ch)
+				require.NoError(t, err)
+			}
+			return nil
+		}
+		_, tokens, err := api.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "anna", Password: password})
+		if err == nil {
+			assert.True(t, w.actor(tokens).HasRole("admin"))
+		}
+		return err
+	}
+	require.NoError(t, meanwhile(userapi.UserChange{Roles: &[]userapi.RoleRef{{Code: "admin"}}}), "with the roles of now")
+	require.ErrorIs(t, meanwhile(userapi.UserChange{Active: ptr(false)}), userapi.ErrBadCredentials)
+	_, _, err := w.Users.Change(ctx, userapi.System(), anna.ID, userapi.UserChange{Active: ptr(true)})
+	require.NoError(t, err)
+	require.ErrorIs(t, meanwhile(userapi.UserChange{Password: ptr(another)}), userapi.ErrBadCredentials)
+}
+
+func TestHashUpgrade_is_not_for_inactive_accounts(t *testing.T) {
+	w := newWorld(t, nil)
+	anna := w.user("default", "anna")
+	_, err := w.Users.Deactivate(ctx, userapi.System(), anna.ID)
+	require.NoError(t, err)
+	stronger := w.second(func(c *userapi.Config) { c.Password.Argon2id.MemoryKiB = 128 })
+	_, _, err = stronger.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "anna", Password: password})
+	require.ErrorIs(t, err, userapi.ErrBadCredentials)
+	account, err := w.store.AccountByID(ctx, userapi.Scope{All: true}, anna.ID)
+	require.NoError(t, err)
+	assert.Contains(t, account.PasswordHash, "m=64,")
+}
+
+func TestRefresh_A10_of_an_inactive_account_is_refused_though_a_session_is_left(t *testing.T) {
+	w := newWorld(t, nil)
+	anna := w.user("default", "anna")
+	first, _ := w.login("anna", password)
+	second := w.refreshes(first)
+	account, err := w.store.AccountByID(ctx, userapi.Scope{All: true}, anna.ID)
+	require.NoError(t, err)
+	account.Active = false // somebody wrote to the database by hand
+	require.NoError(t, w.store.ChangeUser(ctx, userapi.UserUpdate{
+		Scope: userapi.Scope{All: true}, Account: account, IfVersion: account.Version, CustomerBefore: "default", Event: userapi.Event{ID: "by hand"},
+	}))
+	w.refreshRefused(second)
+	w.refreshRefused(first)
 }

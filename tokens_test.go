@@ -170,6 +170,9 @@ func TestAccessToken_refuses(t *testing.T) {
 			id, err := k.verifyAccess(token, tokenTime)
 			assert.ErrorIs(t, err, ErrInvalidToken)
 			assert.Nil(t, id)
+			if len(token) > maxAccess {
+				assert.Same(t, ErrInvalidToken, err, "measured, and not parsed")
+			}
 		})
 	}
 }

@@ -203,6 +203,12 @@ func TestPrivilege_H05_MayGrant_ranks_roles_above_an_admin(t *testing.T) {
 	assert.ErrorIs(t, err, userapi.ErrForbidden)
 	_, err = w.Users.Create(ctx, admin, userapi.NewUser{Username: "x", Roles: []userapi.RoleRef{{Code: "owner"}}})
 	assert.ErrorIs(t, err, userapi.ErrForbidden)
+	_, err = w.Users.ByUsername(ctx, userapi.System(), "x")
+	assert.ErrorIs(t, err, userapi.ErrNotFound)
+	w.user("default", "both", "admin", "owner")
+	_, both := w.login("both", password)
+	_, _, err = w.Users.Change(ctx, both, both.UserID(), userapi.UserChange{Roles: &[]userapi.RoleRef{{Code: "admin"}}})
+	assert.ErrorIs(t, err, userapi.ErrForbidden, "nor is one's own taken")
 }
 
 func TestChange_only_what_is_given(t *testing.T) {
@@ -405,6 +411,11 @@ func TestOwnPassword_C09_needs_the_old_one_or_a_fresh_login(t *testing.T) {
 	w.clock.add(10 * time.Minute)
 	require.NoError(t, set(password))
 	w.login("admin", another)
+	w.clock.add(w.clock.Now().Truncate(time.Second).Add(time.Second).Sub(w.clock.Now())) // auth_time is in whole seconds
+	_, edge := w.login("admin", another)
+	w.clock.add(5 * time.Minute)
+	_, _, err = w.Passwords.Set(ctx, edge, edge.UserID(), password, "")
+	assert.ErrorIs(t, err, userapi.ErrNotFresh)
 	_, fresh := w.login("admin", another)
 	w.clock.add(5*time.Minute - time.Second)
 	_, _, err = w.Passwords.Set(ctx, fresh, fresh.UserID(), password, "")
@@ -479,6 +490,30 @@ func TestLastAdmin_H06_always_one_is_left(t *testing.T) {
 		}
 	}
 	assert.Equal(t, 1, left)
+}
+
+func TestLastAdmin_is_not_erased(t *testing.T) {
+	w := newWorld(t, nil)
+	_, admin := w.login("admin", password)
+	require.ErrorIs(t, w.Users.Delete(ctx, admin, admin.UserID()), userapi.ErrLastAdmin)
+	w.user("default", "second", "admin")
+	require.NoError(t, w.Users.Delete(ctx, admin, admin.UserID()))
+}
+
+func TestOwnPassword_is_asked_for_again_when_it_changed_meanwhile(t *testing.T) {
+	w := newWorld(t, nil)
+	anna := w.user("default", "anna")
+	store := &faulty{Store: w.store}
+	api := w.second(func(c *userapi.Config) { c.Store = store })
+	_, actor := w.login("anna", password)
+	store.changeUser = func() error {
+		store.changeUser = nil
+		_, _, err := w.Passwords.Set(ctx, userapi.System(), anna.ID, "set by somebody else", "")
+		return err
+	}
+	_, _, err := api.Passwords.Set(ctx, actor, anna.ID, another, password)
+	require.ErrorIs(t, err, userapi.ErrWrongPassword)
+	w.login("anna", "set by somebody else")
 }
 
 func TestQuota_counts_active_users(t *testing.T) {
