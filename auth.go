@@ -252,8 +252,9 @@ func (a *Auth) Authenticate(ctx context.Context, access string) (*Identity, erro
 // the answer (RFC 9700 4.14.2 leaves room for it).
 const refreshGrace = 30 * time.Second
 
-// Refresh exchanges a refresh token for new tokens. Roles and state are read anew. Of any number of parallel calls
-// with one token all get the same successor; a token that is older ends the session, since somebody else may hold it.
+// Refresh exchanges a refresh token for new tokens. Roles and state are read anew. Of any number of calls with one
+// token, parallel or within 30 seconds, all get the same successor; a token that is older ends the session, since
+// somebody else may hold it.
 //
 // ErrInvalidToken, ErrTokenExpired (the session was idle too long or has reached its absolute end), ErrTokenRevoked;
 // ErrRateLimited for an address with too many bad tokens; ErrUnavailable, after which the same token may be tried again.

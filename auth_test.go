@@ -90,9 +90,17 @@ func TestLogin_budget_is_one_for_all_spellings_and_outlasts_the_right_password(t
 		_, _, err := w.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: s, Password: another})
 		require.ErrorIs(t, err, userapi.ErrBadCredentials)
 	}
-	_, _, err := w.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "anna", Password: password})
-	require.ErrorIs(t, err, userapi.ErrRateLimited)
-	assert.Equal(t, 10*time.Minute, userapi.AsError(err).RetryAfter)
+	for range 20 {
+		_, _, err := w.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "anna", Password: password})
+		require.ErrorIs(t, err, userapi.ErrRateLimited)
+		assert.Equal(t, 10*time.Minute, userapi.AsError(err).RetryAfter)
+	}
+	kinds := map[userapi.EventKind]int{}
+	for _, e := range w.store.Events() {
+		kinds[e.Kind]++
+	}
+	assert.Equal(t, 5, kinds[userapi.EventLoginFailed])
+	assert.Equal(t, 1, kinds[userapi.EventLoginLimited], "refusals do not fill the audit trail")
 	w.clock.add(10 * time.Minute)
 	w.login("anna", password)
 }
@@ -449,6 +457,7 @@ type faulty struct {
 	userapi.Store
 	insertSession func() error
 	changeUser    func() error
+	inserted      func()
 	rotate        func() error
 	revocations   func() error
 }
@@ -460,6 +469,14 @@ func (f *faulty) InsertSession(ctx context.Context, w userapi.SessionInsert) ([]
 		}
 	}
 	return f.Store.InsertSession(ctx, w)
+}
+
+func (f *faulty) InsertUser(ctx context.Context, w userapi.UserInsert) error {
+	err := f.Store.InsertUser(ctx, w)
+	if f.inserted != nil {
+		f.inserted()
+	}
+	return err
 }
 
 func (f *faulty) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
@@ -661,4 +678,24 @@ func TestRefresh_A10_of_an_inactive_account_is_refused_though_a_session_is_left(
 	}))
 	w.refreshRefused(second)
 	w.refreshRefused(first)
+}
+
+func TestLogin_right_passwords_at_once_are_not_refused_for_each_other(t *testing.T) {
+	w := newWorld(t, nil)
+	inside, goOn := make(chan struct{}, 64), make(chan struct{})
+	store := &faulty{Store: w.store, insertSession: func() error { inside <- struct{}{}; <-goOn; return nil }}
+	api := w.second(func(c *userapi.Config) { c.Store = store })
+	w.user("default", "anna")
+	var wg sync.WaitGroup
+	for i := range 60 {
+		wg.Go(func() {
+			_, _, err := api.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: []string{"admin", "anna"}[i%2], Password: password})
+			assert.NoError(t, err)
+		})
+	}
+	<-inside
+	<-inside // one of each account is under way; the others wait
+	time.Sleep(20 * time.Millisecond)
+	close(goOn)
+	wg.Wait()
 }

@@ -2,6 +2,9 @@ package userapi
 
 import (
 	"errors"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -67,12 +70,16 @@ var (
 	errNoUserInNewUser = ErrInvalid.Field("email", "one of email, username and phone is required")
 )
 
-// Error gives code and message, and the cause where there is one: it is for logs, not for clients.
+// Error gives code, message, fields and cause, as far as they are there: it is for logs and terminals, not for clients.
 func (e *Error) Error() string {
-	if e.Err != nil {
-		return e.Code + ": " + e.Message + " (" + e.Err.Error() + ")"
+	text := e.Code + ": " + e.Message
+	for i, name := range slices.Sorted(maps.Keys(e.Fields)) {
+		text += []string{" ", "; "}[min(i, 1)] + name + ": " + strings.Join(e.Fields[name], ", ")
 	}
-	return e.Code + ": " + e.Message
+	if e.Err != nil {
+		text += " (" + e.Err.Error() + ")"
+	}
+	return text
 }
 
 // Unwrap gives the cause.

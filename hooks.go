@@ -9,8 +9,8 @@ import (
 
 // Hooks are the host's callbacks. Every field may be nil.
 //
-// A Before… hook runs after validation and before the write, outside any transaction; its error refuses the
-// operation and reaches the caller (a plain error as a 500 without text, an *Error as it is). A past-tense hook runs
+// A Before… hook runs after validation and before the write, outside any transaction of ours (see API.WithStore); its
+// error refuses the operation and reaches the caller (a plain error as a 500 without text, an *Error as it is). A past-tense hook runs
 // after the commit on the caller's goroutine, under a context that outlives the request but ends after 5 s. It gets
 // a copy, runs at most once, and neither its panic nor its slowness beyond the deadline changes the answer. Who may
 // not miss one writes in the same transaction: see API.WithStore.

@@ -57,7 +57,7 @@ var limitNames = []string{LimitLogin, LimitPassword, LimitRefresh, LimitRegister
 
 // ParseLimits reads limits such as "login=5/10m/account,20/m/address;register=100/h/address" and puts them in place
 // of those of the same name in base. "off" gives no limit at all. A window is a number and s, m, h or d; without a
-// number it is one.
+// number it is one. A text that is none is a plain error.
 func ParseLimits(text string, base Limits) (Limits, error) {
 	if strings.TrimSpace(text) == "off" {
 		return Limits{}, nil

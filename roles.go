@@ -77,7 +77,7 @@ func (r *Roles) ByCode(ctx context.Context, actor Actor, code string) (Role, err
 }
 
 // Create adds a definition. Admins and System; a host that lets admins do it has to know that definitions are shared
-// by all customers. An empty ID is made here. ErrInvalid, ErrRoleTaken, ErrIDTaken.
+// by all customers. An empty ID is made here; only System may give one. ErrInvalid, ErrRoleTaken, ErrIDTaken.
 func (r *Roles) Create(ctx context.Context, actor Actor, role Role) (Role, error) {
 	if err := actor.managing(); err != nil {
 		return Role{}, err
@@ -110,13 +110,13 @@ func (r *Roles) Rename(ctx context.Context, actor Actor, code, name string) (Rol
 	return role, r.wrote(err)
 }
 
-// Delete removes a definition nobody holds; "admin" stays. Admins and System. ErrNotFound, ErrRoleInUse.
+// Delete removes a definition nobody holds. Admins and System. ErrNotFound; ErrRoleInUse, for "admin" and "service" too.
 func (r *Roles) Delete(ctx context.Context, actor Actor, code string) error {
 	role, err := r.ByCode(ctx, actor, code)
 	if err != nil {
 		return err
 	}
-	if code == RoleAdmin {
+	if code == RoleAdmin || code == RoleService {
 		return ErrRoleInUse
 	}
 	return r.wrote(r.store.DeleteRole(ctx, RoleWrite{Role: role, Event: r.event(actor, EventRoleDeleted, User{}, code)}))

@@ -92,7 +92,8 @@ func (s *Sessions) EndAll(ctx context.Context, actor Actor, userID string) error
 }
 
 // RevokeAll ends everything that was issued before this moment, for everybody: after the database was restored from
-// a backup, or when a secret leaked. Only System. Sessions opened afterwards live.
+// a backup, or when a secret leaked. Only System. Sessions opened afterwards live; their
+// tokens are dated (iat) up to 61 seconds ahead for that long.
 func (s *Sessions) RevokeAll(ctx context.Context, actor Actor) error {
 	if err := actor.known(); err != nil {
 		return err

@@ -8,7 +8,10 @@
 //
 //	api, err := userapi.New(userapi.Config{Store: sqlite.New(db), Secret: secret})
 //
-// Errors are of type *Error; compare them with errors.Is against the values declared here, or act on Error.Kind.
+// Errors of the nouns are of type *Error; compare them with errors.Is against the values declared here, or act on
+// Error.Kind. Besides what a method lists, each may give ErrNoCredentials and ErrForbidden (an actor who may not),
+// ErrUnavailable (the store does not answer) and, for the zero Actor, an Internal one. What is wrong with a
+// configuration (New, NewKeyring, ParseLimits) is a plain error.
 package userapi
 
 import (
@@ -77,7 +80,7 @@ const (
 	RegistrationOpen   RegistrationPolicy = "open"   // anybody; the account is active and logged in at once
 )
 
-// Registration configures Users.Register.
+// Registration configures Users.Register. Customer and roles have to exist when somebody registers; New does not look.
 type Registration struct {
 	Policy   RegistrationPolicy
 	Customer string   // id of the customer that new accounts belong to; required unless closed
@@ -265,8 +268,10 @@ func (c *core) afterCommit(ctx context.Context, run func(context.Context)) {
 //	// … the host's own statements, tx.Commit() …
 //	bound.Committed(ctx)
 //
-// The bound API never retries and issues no tokens; Login, Refresh, Authenticate and whatever counts attempts answer
-// ErrInTx. After any error the host has to roll back. It panics when tx is not a transaction of this API's own store: such an API would
+// The bound API never retries and issues no tokens, so whoever changes the own e-mail address or password through it has
+// to log in again; Login, Refresh, Authenticate and whatever counts attempts answer ErrInTx. After any error, ErrChanged
+// too, the host has to roll back. Until the end of the transaction it uses the bound API alone: on SQLite the other
+// would wait for it. Before… hooks run while the host's transaction is open. It panics when tx is not a transaction of this API's own store: such an API would
 // write accounts where nobody looks.
 func (a *API) WithStore(tx TxStore) *API {
 	if tx == nil || tx.Base() != a.core.store {
@@ -300,8 +305,8 @@ func (a *API) Ping(ctx context.Context) error { return a.core.store.Ping(ctx) }
 // sweepBatch bounds one statement of Sweep, so that it never holds locks for long.
 const sweepBatch = 1000
 
-// Sweep deletes what has expired, in bounded batches, and returns how many rows went. Call it now and then, from one
-// node or from all.
+// Sweep deletes what has expired, in bounded batches, and returns how many rows went. Nothing else does: call it every
+// ten minutes or so, from one node or from all. ErrUnavailable.
 func (a *API) Sweep(ctx context.Context) (int, error) {
 	total := 0
 	for {
@@ -321,11 +326,12 @@ type Bootstrap struct {
 	Password Secret // required for an account
 }
 
-// Bootstrap makes sure there are the roles "admin" and "service", the customer, and an active admin account in it.
-// What exists is left as it is, the password of an existing account above all; any number of nodes may call it at once.
-// It reports whether the account was created by this call.
+// Bootstrap makes sure there are the roles "admin" and "service" and the customer, and creates the account, active and
+// with the role admin, unless there is one with that username or e-mail address: that is left exactly as it is, whatever
+// its password, state, roles or customer. Any number of nodes may call it at once. It reports whether the account was
+// created by this call.
 //
-// Errors: ErrInvalid, ErrWeakPassword.
+// Errors: ErrInvalid (with fields), ErrWeakPassword, ErrUnavailable.
 func (a *API) Bootstrap(ctx context.Context, b Bootstrap) (created bool, err error) {
 	if b.Customer == "" {
 		b.Customer = "default"
@@ -333,16 +339,6 @@ func (a *API) Bootstrap(ctx context.Context, b Bootstrap) (created bool, err err
 	account := b.Username != "" || b.Email != ""
 	if account && b.Password == "" {
 		return false, ErrInvalid.Field("password", "required")
-	}
-	for _, identifier := range []string{b.Username, b.Email} {
-		id, ok := parseIdentifier(identifier)
-		if !ok {
-			continue
-		}
-		_, err := a.core.store.AccountByIdentifier(ctx, Scope{All: true}, id)
-		if !errors.Is(err, ErrNotFound) {
-			return false, err
-		}
 	}
 	for _, role := range []Role{{ID: RoleAdmin, Code: RoleAdmin, Name: "Admin"}, {ID: RoleService, Code: RoleService, Name: "Service"}} {
 		w := RoleWrite{Role: role, Event: a.core.event(System(), EventRoleCreated, User{}, role.Code)}
@@ -356,6 +352,16 @@ func (a *API) Bootstrap(ctx context.Context, b Bootstrap) (created bool, err err
 	}
 	if !account {
 		return false, nil
+	}
+	for _, identifier := range []string{b.Username, b.Email} { // before the work of a hash, and whatever the password is
+		id, ok := parseIdentifier(identifier)
+		if !ok {
+			continue
+		}
+		_, err := a.core.store.AccountByIdentifier(ctx, Scope{All: true}, id)
+		if !errors.Is(err, ErrNotFound) {
+			return false, err
+		}
 	}
 	_, err = a.Users.Create(ctx, System(), NewUser{
 		Email: b.Email, Username: b.Username, Password: b.Password, Active: true,

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// User is what the world may know of an account. It holds no secret.
+// User is what the world may know of an account. It holds no secret. It has no JSON form of its own: that of the routes
+// is made by package httpadapter.
 type User struct {
 	ID       string
 	Email    string // as typed, trimmed; unique in its canonical form; "" = none
@@ -68,14 +69,14 @@ type NewUser struct {
 	LastName  string
 	Password  Secret // "" = none: the account cannot log in by password
 	Active    bool
-	Roles     []RoleRef
+	Roles     []RoleRef // at most 64
 
 	// What only System() may say; anybody else gets ErrForbidden.
 	ID            string // "" = made here; 1 to 64 of A-Z a-z 0-9 . _ : - to keep the id of another system
 	CustomerID    string // required from System(); everybody else creates in their own customer
 	EmailVerified bool
 	PhoneVerified bool
-	PasswordHash  string // a stored hash instead of a password
+	PasswordHash  string // a stored hash instead of a password: argon2id in PHC form; with any other no login works
 }
 
 // UserChange says what changes; a nil field stays as it is. A pointer to "" clears an optional text.
@@ -88,7 +89,7 @@ type UserChange struct {
 	LastName  *string
 	Active    *bool
 	Password  *Secret
-	Roles     *[]RoleRef // the whole new set; empty = none
+	Roles     *[]RoleRef // the whole new set, at most 64; empty = none
 
 	// CurrentPassword proves that it is the owner who changes the own e-mail address or password. Without it the
 	// caller must have logged in within the last 5 minutes.

@@ -197,6 +197,10 @@ func TestPrivilege_H05_MayGrant_ranks_roles_above_an_admin(t *testing.T) {
 	assert.ErrorIs(t, err, userapi.ErrForbidden)
 	assert.ErrorIs(t, w.Users.Delete(ctx, admin, owner.ID), userapi.ErrForbidden)
 	assert.ErrorIs(t, w.Sessions.EndAll(ctx, admin, owner.ID), userapi.ErrForbidden)
+	_, ownerActor := w.login("owner", password)
+	list, err := w.Sessions.List(ctx, ownerActor, owner.ID)
+	require.NoError(t, err)
+	assert.ErrorIs(t, w.Sessions.End(ctx, admin, owner.ID, list[0].ID), userapi.ErrForbidden)
 	_, _, err = w.Users.Change(ctx, admin, owner.ID, userapi.UserChange{Roles: &[]userapi.RoleRef{}})
 	assert.ErrorIs(t, err, userapi.ErrForbidden)
 	_, _, err = w.Users.Change(ctx, admin, admin.UserID(), userapi.UserChange{Roles: &[]userapi.RoleRef{{Code: "admin"}, {Code: "owner"}}})
@@ -434,11 +438,15 @@ func TestPasswordByIdentifier_tells_strangers_nothing(t *testing.T) {
 		_, _, err := w.Passwords.SetByIdentifier(ctx, anna, identifier, another, "")
 		assert.ErrorIs(t, err, userapi.ErrForbidden, identifier)
 	}
+	w.user("default", "serv", "service")
+	_, serv := w.login("serv", password)
+	_, _, err := w.Passwords.SetByIdentifier(ctx, serv, "bert", another, "")
+	assert.ErrorIs(t, err, userapi.ErrForbidden, "a service names users by id")
 	for _, identifier := range []string{"nobody", "carl", "carl@example.com"} {
 		_, _, err := w.Passwords.SetByIdentifier(ctx, admin, identifier, another, "")
 		assert.ErrorIs(t, err, userapi.ErrNotFound, identifier)
 	}
-	_, _, err := w.Passwords.SetByIdentifier(ctx, admin, "BERT@example.com", another, "")
+	_, _, err = w.Passwords.SetByIdentifier(ctx, admin, "BERT@example.com", another, "")
 	require.NoError(t, err)
 	w.login("bert", another)
 	_, tokens, err := w.Passwords.SetByIdentifier(ctx, anna, "anna@example.com", another, "")
@@ -729,6 +737,19 @@ func TestHooks_K03(t *testing.T) {
 	assert.Equal(t, []string{"deleted panic"}, took())
 }
 
+func TestHooks_run_though_the_caller_has_left(t *testing.T) {
+	w := newWorld(t, nil)
+	gone, leave := context.WithCancel(ctx)
+	ran := false
+	api := w.second(func(c *userapi.Config) {
+		c.Store = &faulty{Store: w.store, inserted: leave}
+		c.Hooks.UserCreated = func(ctx context.Context, _ userapi.User) { ran = ctx.Err() == nil }
+	})
+	_, err := api.Users.Create(gone, userapi.System(), userapi.NewUser{Username: "x", CustomerID: "default"})
+	require.NoError(t, err)
+	assert.True(t, ran)
+}
+
 func TestBootstrap_H17_by_many_at_once_makes_one_admin(t *testing.T) {
 	w := newWorld(t, nil)
 	var wg sync.WaitGroup
@@ -783,6 +804,7 @@ func TestRoles(t *testing.T) {
 	require.NoError(t, w.Roles.Delete(ctx, admin, "editor"))
 	assert.ErrorIs(t, w.Roles.Delete(ctx, admin, "editor"), userapi.ErrNotFound)
 	assert.ErrorIs(t, w.Roles.Delete(ctx, admin, "admin"), userapi.ErrRoleInUse)
+	assert.ErrorIs(t, w.Roles.Delete(ctx, admin, "service"), userapi.ErrRoleInUse)
 	_, err = w.Roles.List(ctx, anna, 0, 0)
 	assert.ErrorIs(t, err, userapi.ErrForbidden)
 	_, err = w.Roles.Create(ctx, anna, userapi.Role{Code: "x"})

@@ -213,7 +213,8 @@ func (a *Adapter) Mount(mux interface{ Handle(string, http.Handler) }, prefix st
 }
 
 // Actor is who sent r, with address and user agent: the user whom this Adapter's middleware let in, else
-// userapi.Anonymous. An identity that another API put into the context does not count.
+// userapi.Anonymous, whatever credential r carries: it belongs behind a guard. An identity that another API put into
+// the context does not count.
 func (a *Adapter) Actor(r *http.Request) userapi.Actor {
 	actor := userapi.Anonymous()
 	if cred := a.known(r); cred != nil {

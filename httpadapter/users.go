@@ -1,6 +1,7 @@
 package httpadapter
 
 import (
+	"net/http"
 	"strings"
 	"time"
 
@@ -75,6 +76,16 @@ func (c *call) answerUser(u userapi.User, t userapi.Tokens) error {
 		}
 	}
 	return c.answer(out)
+}
+
+// WriteLogin answers r as a login does: 200 with the user, exp and tokens in the body, in cookies or in both, as
+// Config.Tokens says. It is for routes of the host that called Auth.IssueTokens, or a method that gave tokens because the
+// caller's own credentials changed. With zero tokens it answers with the user alone. The answer must not have begun.
+func (a *Adapter) WriteLogin(w http.ResponseWriter, r *http.Request, u userapi.User, t userapi.Tokens) {
+	c := &call{Adapter: a, w: w, r: r, route: &route{status: http.StatusOK}}
+	if err := c.answerUser(u, t); err != nil {
+		a.WriteError(w, r, err)
+	}
 }
 
 // userIn is what a request may say of a user. A nil field was not given.

@@ -39,7 +39,7 @@ type serve struct {
 	Registration         string         `env:"USERAPI_REGISTRATION" default:"closed" placeholder:"closed|open" help:"Who may create an account for themselves: nobody, or anybody."`
 	RegistrationCustomer string         `env:"USERAPI_REGISTRATION_CUSTOMER" default:"default" placeholder:"ID" help:"Customer that new accounts belong to."`
 	AnonymousPhone       bool           `env:"USERAPI_ANONYMOUS_PHONE" hidden:""`
-	Outbox               string         `env:"USERAPI_OUTBOX" placeholder:"FILE" help:"File that messages are appended to instead of being sent; development mode only."`
+	Outbox               string         `env:"USERAPI_OUTBOX" placeholder:"FILE" help:"File for messages in place of sending them; development mode only. This version has no messages to send yet."`
 	Limits               string         `env:"USERAPI_LIMITS" placeholder:"LIMITS" help:"Limits of attempts, such as login=5/10m/account,20/m/address; off lifts them, in development mode only."`
 	TrustedProxies       []netip.Prefix `env:"USERAPI_TRUSTED_PROXIES" placeholder:"CIDR" help:"Proxies whose X-Forwarded-For counts."`
 	Dev                  bool           `env:"USERAPI_DEV" help:"Development mode: cookies over plain HTTP, loopback addresses only. It is on where no secret is given."`
@@ -94,6 +94,9 @@ func (c *serve) run(ctx context.Context, stop func()) error {
 	if account.password != "" {
 		// At once: whatever fails from here on, nobody would ever learn it.
 		fmt.Printf("The account %s was created. Its password, shown this once: %s\n", account.name, account.password)
+	}
+	if page, err := api.Users.List(ctx, userapi.System(), userapi.UserQuery{Limit: 1}); err == nil && len(page.Users) == 0 {
+		cfg.Logger.Warn("there is no account yet: set USERAPI_ADMIN_PASSWORD, or use: userapi user add --role admin")
 	}
 	if err := c.checkCustomer(ctx, api); err != nil {
 		return err
