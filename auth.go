@@ -157,15 +157,13 @@ func (c *core) openSession(ctx context.Context, actor Actor, acc *Account, metho
 // issue makes the tokens of a session. Epoch and roles are of one snapshot: that of acc.
 func (c *core) issue(acc Account, s Session) (Tokens, error) {
 	now := c.cfg.Now().UTC()
-	// What is issued after "revoke everything" has to be younger than that.
-	issued := max(now.Unix(), c.feed.allBelow.Load())
 	expires := now.Add(c.cfg.AccessLifetime)
 	if expires.After(s.ExpiresAt) {
 		expires = s.ExpiresAt
 	}
 	claims := &accessClaims{
 		Subject: acc.ID, Session: s.ID, Customer: acc.CustomerID, Roles: acc.roleCodes(), Epoch: acc.Epoch,
-		Methods: s.Methods, AuthTime: s.AuthTime.Unix(), IssuedAt: issued, ExpiresAt: expires.Unix(),
+		Methods: s.Methods, AuthTime: s.AuthTime.Unix(), IssuedAt: now.Unix(), ExpiresAt: expires.Unix(),
 	}
 	access, err := c.tokens.signAccess(claims)
 	if err != nil {
@@ -219,7 +217,8 @@ func (a *Auth) IssueTokens(ctx context.Context, actor Actor, userID string, meth
 
 // Authenticate checks an access token: form, signature, claims, expiry (refused from exp on, without leeway), and
 // that its trust has not ended. It reads no database unless the revocations known here are older than
-// Config.Staleness.
+// Config.Staleness; only of a token issued before everything was revoked (or the database began), or within a minute
+// after, it reads the session, once a minute.
 //
 // ErrInvalidToken, ErrTokenExpired, ErrTokenRevoked; ErrUnavailable when the revocations cannot be read: it fails
 // closed.
@@ -238,14 +237,30 @@ func (a *Auth) Authenticate(ctx context.Context, access string) (*Identity, erro
 	if err := a.feed.fresh(ctx); err != nil {
 		return nil, err
 	}
-	// Another node's clock may be ahead, and what is issued after "revoke everything" is dated behind that.
-	if id.c.IssuedAt > max(now.Add(maxSkew).Unix(), a.feed.allBelow.Load()) {
-		return nil, ErrInvalidToken
-	}
 	if a.feed.dead(&id.c) {
 		return nil, ErrTokenRevoked
 	}
+	if a.feed.doubtful(&id.c) {
+		if err := a.vouch(ctx, id); err != nil {
+			return nil, err
+		}
+	}
 	return id, nil
+}
+
+// vouch looks whether the session of a doubtful token is there. From then on its end comes by the feed.
+func (a *Auth) vouch(ctx context.Context, id *Identity) error {
+	seen := a.feed.allSeen.Load() // before the look-up: it does not speak for what is revoked after it
+	_, err := a.store.SessionByID(ctx, id.SessionID())
+	switch {
+	case err == nil:
+		a.feed.vouched.Store(id.SessionID(), seen)
+		return nil
+	case errors.Is(err, ErrNotFound):
+		a.feed.add([]Revocation{a.revokeSession(id.SessionID())}) // not to be asked again
+		return ErrTokenRevoked
+	}
+	return ErrUnavailable.Wrap(err)
 }
 
 // refreshGrace is how long the last refresh token but one still gives the same successor: the client may have lost
@@ -324,10 +339,10 @@ func (a *Auth) refreshFailed(ctx context.Context, actor Actor, refusal error) er
 	return refusal
 }
 
-// Logout ends the session of an access token (an expired one too), of a refresh token, or of both when they are of
-// one user; beside an access token another user's refresh token is left alone. It is idempotent: what is no token or
-// has ended already is no error. ErrUnavailable.
-func (a *Auth) Logout(ctx context.Context, actor Actor, access, refresh Secret) error {
+// Logout ends the sessions of the credentials, access tokens (expired ones too) and refresh tokens, as far as they are of
+// one user: that of the first that is a token; another user's is left alone. It is idempotent: what is no token or has
+// ended already is no error. ErrUnavailable.
+func (a *Auth) Logout(ctx context.Context, actor Actor, credentials ...Secret) error {
 	if err := actor.some(); err != nil {
 		return err
 	}
@@ -335,25 +350,36 @@ func (a *Auth) Logout(ctx context.Context, actor Actor, access, refresh Secret) 
 		return ErrInTx
 	}
 	owner := ""
-	if id, err := a.tokens.verifyAccess(string(access), a.cfg.Now()); err == nil {
-		owner = id.UserID()
-		target := User{ID: owner, CustomerID: id.CustomerID()}
-		if err := a.endSession(ctx, actor, target, id.SessionID(), EventLogout); err != nil && !errors.Is(err, ErrNotFound) {
+	for _, credential := range credentials {
+		user, session, err := a.sessionOf(ctx, string(credential))
+		if err != nil {
+			return err
+		}
+		if user.ID == "" || owner != "" && owner != user.ID {
+			continue
+		}
+		owner = user.ID
+		if err := a.endSession(ctx, actor, user, session, EventLogout); err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}
 	}
-	session, _, ok := a.tokens.verifyRefresh(string(refresh))
+	return nil
+}
+
+// sessionOf is the session that a token is of, and its user; a zero User for what is no token of a session.
+func (a *Auth) sessionOf(ctx context.Context, token string) (User, string, error) {
+	if id, err := a.tokens.verifyAccess(token, a.cfg.Now()); err == nil {
+		return User{ID: id.UserID(), CustomerID: id.CustomerID()}, id.SessionID(), nil
+	}
+	session, _, ok := a.tokens.verifyRefresh(token)
 	if !ok {
-		return nil
+		return User{}, "", nil
 	}
 	sa, err := a.store.SessionByID(ctx, session)
-	if err == nil && (owner == "" || owner == sa.Account.ID) {
-		err = a.endSession(ctx, actor, sa.Account.User, session, EventLogout)
-	}
 	if errors.Is(err, ErrNotFound) {
-		return nil
+		return User{}, "", nil
 	}
-	return err
+	return sa.Account.User, session, err
 }
 
 // endSession ends one session and its access tokens.

@@ -364,6 +364,25 @@ func TestSessions_RevokeAll_ends_what_was_issued_before_and_nothing_after(t *tes
 	w.clock.add(2 * time.Second)
 	next := w.refreshes(after)
 	w.accepted(next)
+	require.NoError(t, w.Auth.Logout(ctx, anonymous(), next.Access))
+	w.refused(next) // though its session was looked up a moment ago
+}
+
+func TestSessions_RevokeAll_fails_closed_while_sessions_cannot_be_read(t *testing.T) {
+	w := newWorld(t, nil)
+	store := &faulty{Store: w.store}
+	api := w.second(func(c *userapi.Config) { c.Store = store })
+	require.NoError(t, w.Sessions.RevokeAll(ctx, userapi.System()))
+	after, _ := w.login("admin", password)
+	store.sessionByID = func() error { return userapi.ErrUnavailable }
+	_, err := api.Auth.Authenticate(ctx, string(after.Access))
+	require.ErrorIs(t, err, userapi.ErrUnavailable)
+	store.sessionByID = nil
+	_, err = api.Auth.Authenticate(ctx, string(after.Access))
+	require.NoError(t, err)
+	store.sessionByID = func() error { return userapi.ErrUnavailable }
+	_, err = api.Auth.Authenticate(ctx, string(after.Access))
+	require.NoError(t, err, "asked once")
 }
 
 func TestIssueTokens_is_the_hosts_alone(t *testing.T) {
@@ -458,6 +477,7 @@ type faulty struct {
 	insertSession func() error
 	changeUser    func() error
 	inserted      func()
+	sessionByID   func() error
 	rotate        func() error
 	revocations   func() error
 }
@@ -477,6 +497,15 @@ func (f *faulty) InsertUser(ctx context.Context, w userapi.UserInsert) error {
 		f.inserted()
 	}
 	return err
+}
+
+func (f *faulty) SessionByID(ctx context.Context, id string) (userapi.SessionAccount, error) {
+	if f.sessionByID != nil {
+		if err := f.sessionByID(); err != nil {
+			return userapi.SessionAccount{}, err
+		}
+	}
+	return f.Store.SessionByID(ctx, id)
 }
 
 func (f *faulty) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
@@ -698,4 +727,30 @@ func TestLogin_right_passwords_at_once_are_not_refused_for_each_other(t *testing
 	time.Sleep(20 * time.Millisecond)
 	close(goOn)
 	wg.Wait()
+}
+
+func TestSessions_RevokeAll_twice_ends_what_was_looked_up_between(t *testing.T) {
+	w := newWorld(t, nil)
+	node := w.second(nil)
+	tokens, _ := w.login("admin", password)
+	for range 2 {
+		_, err := node.Auth.Authenticate(ctx, string(tokens.Access)) // looked up, since the store is fresh
+		require.NoError(t, err)
+		w.clock.add(-time.Second) // the clock of who revokes may be behind
+		require.NoError(t, w.Sessions.RevokeAll(ctx, userapi.System()))
+		w.clock.add(2 * time.Second)
+		_, err = node.Auth.Authenticate(ctx, string(tokens.Access))
+		require.ErrorIs(t, err, userapi.ErrTokenRevoked)
+		tokens, _ = w.login("admin", password)
+	}
+}
+
+func TestAuthenticate_a_token_is_none_in_a_store_that_begins_later(t *testing.T) {
+	w := newWorld(t, func(c *userapi.Config) { c.Now = nil })
+	_, tokens, err := w.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "admin", Password: password})
+	require.NoError(t, err)
+	w.accepted(tokens)
+	fresh := newWorld(t, func(c *userapi.Config) { c.Now = nil })
+	fresh.refused(tokens)
+	fresh.refreshRefused(tokens)
 }

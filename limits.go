@@ -62,7 +62,7 @@ func ParseLimits(text string, base Limits) (Limits, error) {
 	if strings.TrimSpace(text) == "off" {
 		return Limits{}, nil
 	}
-	out := make(Limits, len(base))
+	out, given := make(Limits, len(base)), map[string]bool{}
 	for name, limits := range base {
 		out[name] = limits
 	}
@@ -74,7 +74,10 @@ func ParseLimits(text string, base Limits) (Limits, error) {
 		if !ok {
 			return nil, fmt.Errorf("limits: %q has no =", entry)
 		}
-		out[name] = nil
+		if given[name] {
+			return nil, fmt.Errorf("limits: %s is there twice", name)
+		}
+		given[name], out[name] = true, nil
 		for _, one := range strings.Split(list, ",") {
 			limit, err := parseLimit(strings.TrimSpace(one))
 			if err != nil {

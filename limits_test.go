@@ -29,7 +29,7 @@ func TestParseLimits(t *testing.T) {
 	for _, bad := range []string{
 		"login", "login=", "login=5", "login=5/10m", "login=5/10m/planet", "login=0/m/account", "login=-1/m/account", "login=x/m/account",
 		"login=5/10y/account", "login=5//account", "login=5/0m/account", "login=5/-1m/account", "nothing=5/m/account", "login=5/1.5m/account", "login=5/m/account/x",
-		"login=5/10m/account,10/10m/account", "register=5/m/account", "refresh=5/m/account",
+		"login=5/10m/account,10/10m/account", "login=3/m/account;login=100/m/account", "register=5/m/account", "refresh=5/m/account",
 	} {
 		_, err := ParseLimits(bad, DefaultLimits())
 		assert.Error(t, err, bad)

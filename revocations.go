@@ -25,7 +25,10 @@ type feed struct {
 
 	users    sync.Map     // user id → entry
 	sessions sync.Map     // session id → entry
-	allBelow atomic.Int64 // tokens issued before this Unix second are dead
+	allBelow atomic.Int64 // tokens issued before this time (Unix ms) hold only while their session is there
+	allRows  sync.Map     // the times of all such revocations
+	allSeen  atomic.Int64 // how many they are
+	vouched  sync.Map     // session id → allSeen when it was looked up, and found
 
 	fetched atomic.Pointer[time.Time] // when the last successful top-up was asked; nil = stale
 
@@ -54,14 +57,22 @@ func newFeed(store Store, now func() time.Time, staleness, timeout time.Duration
 
 // dead reports whether the credential's trust has ended. Call fresh first.
 func (f *feed) dead(c *accessClaims) bool {
-	if c.IssuedAt < f.allBelow.Load() {
-		return true
-	}
 	if e, ok := f.users.Load(c.Subject); ok && c.Epoch < e.(entry).below {
 		return true
 	}
 	_, ok := f.sessions.Load(c.Session)
 	return ok
+}
+
+// doubtful reports whether a token was issued before everything was revoked, or so shortly after that it may stem from a
+// node whose clock is ahead. "Revoke everything" ends every session, so the session's row tells, whatever any clock says.
+func (f *feed) doubtful(c *accessClaims) bool {
+	below := f.allBelow.Load()
+	if below == 0 || c.IssuedAt*1000 > below+maxSkew.Milliseconds() {
+		return false
+	}
+	seen, ok := f.vouched.Load(c.Session)
+	return !ok || seen != f.allSeen.Load()
 }
 
 // age is how old the knowledge is; negative ages (a clock that jumped back) count as stale.
@@ -194,6 +205,9 @@ func (f *feed) add(rows []Revocation) {
 					break
 				}
 			}
+			if _, known := f.allRows.LoadOrStore(r.Below, nil); !known {
+				f.allSeen.Add(1)
+			}
 		}
 	}
 }
@@ -218,6 +232,7 @@ func raise(m *sync.Map, subject string, e entry) {
 
 // drop forgets what no token can be affected by any more.
 func (f *feed) drop(now time.Time) {
+	f.vouched.Clear()
 	for _, m := range []*sync.Map{&f.users, &f.sessions} {
 		m.Range(func(subject, e any) bool {
 			if e.(entry).expires.Before(now) {

@@ -316,9 +316,10 @@ func TestFeed_keeps_the_strictest_and_forgets_what_nobody_needs(t *testing.T) {
 		assert.True(t, f.dead(&accessClaims{Subject: "anna", Epoch: 4, IssuedAt: 1}))
 		f.add([]Revocation{{Kind: RevokeSession, Subject: "s9", Lives: time.Minute}})
 		assert.True(t, f.dead(&accessClaims{Subject: "bert", Session: "s9", IssuedAt: 1}))
-		f.add([]Revocation{{Kind: RevokeAll, Below: 100}})
-		assert.True(t, f.dead(&accessClaims{Subject: "cleo", Session: "s10", IssuedAt: 99}))
-		assert.False(t, f.dead(&accessClaims{Subject: "cleo", Session: "s10", IssuedAt: 100}))
+		f.add([]Revocation{{Kind: RevokeAll, Below: 100_000}})
+		for issued, doubtful := range map[int64]bool{1: true, 99: true, 160: true, 161: false} {
+			assert.Equal(t, doubtful, f.doubtful(&accessClaims{Subject: "cleo", Session: "s10", IssuedAt: issued}), issued)
+		}
 		time.Sleep(2 * time.Minute)
 		require.NoError(t, f.fresh(t.Context()))
 		_, known := f.users.Load("anna")

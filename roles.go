@@ -19,7 +19,7 @@ type Role struct {
 	Name string // at most 255 code points
 }
 
-// RoleRef names a role by id or by code; one of them is set.
+// RoleRef names a role by id or by code, or by both, which then have to agree.
 type RoleRef struct {
 	ID   string
 	Code string
@@ -155,9 +155,9 @@ func (c *core) resolveRoles(ctx context.Context, refs []RoleRef) ([]Role, error)
 	var ids, codes []string
 	for _, ref := range refs {
 		switch {
-		case ref.ID != "" && ref.Code == "" && ValidID(ref.ID):
+		case ref.ID != "" && ValidID(ref.ID):
 			ids = append(ids, ref.ID)
-		case ref.Code != "" && ref.ID == "" && validRoleCode(ref.Code):
+		case ref.ID == "" && validRoleCode(ref.Code):
 			codes = append(codes, ref.Code)
 		default:
 			return nil, ErrInvalid.Field("roles", "unknown role")
@@ -168,7 +168,9 @@ func (c *core) resolveRoles(ctx context.Context, refs []RoleRef) ([]Role, error)
 		return nil, err
 	}
 	for _, ref := range refs {
-		if !slices.ContainsFunc(roles, func(r Role) bool { return r.ID == ref.ID || r.Code == ref.Code }) {
+		if !slices.ContainsFunc(roles, func(r Role) bool {
+			return (ref.ID == "" || r.ID == ref.ID) && (ref.Code == "" || r.Code == ref.Code)
+		}) {
 			return nil, ErrInvalid.Field("roles", "unknown role")
 		}
 	}

@@ -92,8 +92,7 @@ func (s *Sessions) EndAll(ctx context.Context, actor Actor, userID string) error
 }
 
 // RevokeAll ends everything that was issued before this moment, for everybody: after the database was restored from
-// a backup, or when a secret leaked. Only System. Sessions opened afterwards live; their
-// tokens are dated (iat) up to 61 seconds ahead for that long.
+// a backup, or when a secret leaked. Only System. Sessions opened afterwards live.
 func (s *Sessions) RevokeAll(ctx context.Context, actor Actor) error {
 	if err := actor.known(); err != nil {
 		return err
@@ -101,9 +100,7 @@ func (s *Sessions) RevokeAll(ctx context.Context, actor Actor) error {
 	if !actor.isSystem() {
 		return ErrForbidden
 	}
-	// Another node's clock may be ahead: what it dated into the future ends too.
-	below := s.cfg.Now().Add(maxSkew).Unix() + 1
-	revoke := Revocation{Kind: RevokeAll, Below: below, Lives: s.revocationLives() + maxSkew}
+	revoke := Revocation{Kind: RevokeAll, Below: s.cfg.Now().UnixMilli(), Lives: s.revocationLives() + maxSkew}
 	err := s.store.EndEverything(ctx, EverythingEnd{Revoke: revoke, Event: s.event(actor, EventEverythingEnded, User{}, "")})
 	return s.wrote(err, revoke)
 }

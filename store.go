@@ -260,7 +260,7 @@ const (
 	RevokeSession RevocationKind = iota + 1 // Subject: session id
 	RevokeUser                              // Subject: user id; tokens with an epoch below Below are dead
 	RevokeKey                               // Subject: API key id
-	RevokeAll                               // no Subject; tokens issued before Below (Unix seconds) are dead
+	RevokeAll                               // no Subject; tokens issued before Below (Unix ms) hold only while their session is there
 )
 
 // Revocation is one row of the revocation feed.
@@ -274,7 +274,9 @@ type Revocation struct {
 // RevocationStore keeps the feed that carries the end of trust to every node.
 type RevocationStore interface {
 	// Revocations reads the live rows written at or after since, a time of the database's clock in Unix
-	// milliseconds as an earlier call gave it in now; 0 reads all live rows. It reads now before the rows.
+	// milliseconds as an earlier call gave it in now; 0 reads all live rows. It reads now before the rows. A fresh store
+	// begins with one row, a RevokeAll of that moment that lives 24 hours and 5 minutes: the secret may be older than the
+	// store, and what was issued before must not hold in it.
 	Revocations(ctx context.Context, since int64) (rows []Revocation, now int64, err error)
 	// EndEverything ends every session and writes the Revocation. It may end sessions in steps before that: when it
 	// fails, some have ended.

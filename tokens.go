@@ -140,8 +140,7 @@ func (k *tokenKeys) signAccess(c *accessClaims) (Secret, error) {
 	return Secret(text), err
 }
 
-// verifyAccess checks form, key, signature and claims, but not the times of issue and expiry. It reads nothing from
-// anywhere.
+// verifyAccess checks form, key, signature and every claim but the expiry. It reads nothing from anywhere.
 func (k *tokenKeys) verifyAccess(token string, now time.Time) (*Identity, error) {
 	if len(token) > maxAccess || !threeSegments(token) {
 		return nil, ErrInvalidToken
@@ -172,7 +171,7 @@ func (k *tokenKeys) verifyAccess(token string, now time.Time) (*Identity, error)
 	switch {
 	case c.Issuer != k.issuer, c.Audience != k.audience,
 		!ValidID(c.Subject), !ValidID(c.Session), !ValidID(c.Customer), c.Epoch < 1,
-		c.ExpiresAt <= 0, c.IssuedAt <= 0, c.AuthTime <= 0, c.NotBefore > latest:
+		c.ExpiresAt <= 0, c.IssuedAt <= 0, c.AuthTime <= 0, c.IssuedAt > latest, c.NotBefore > latest:
 		return nil, ErrInvalidToken
 	}
 	return id, nil

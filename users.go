@@ -365,6 +365,10 @@ func (u *Users) Register(ctx context.Context, actor Actor, r SelfRegistration) (
 	if err := wellFormedPassword(r.Password); err != nil {
 		return fail(err)
 	}
+	if strings.TrimSpace(r.Email) == "" && strings.TrimSpace(r.Username) == "" {
+		// Nobody logs in by a phone number that is not proven yet: the account would be lost with the session.
+		return fail(ErrInvalid.Field("email", "an e-mail address or a username is required"))
+	}
 	attempt, err := u.take(ctx, LimitRegister, actor, "")
 	if err != nil {
 		return fail(err)

@@ -563,6 +563,7 @@ func TestRegister(t *testing.T) {
 	w.login("new@example.com", password)
 	for r, want := range map[userapi.SelfRegistration]error{
 		{Email: "NEW@example.com", Password: password}: userapi.ErrEmailTaken, {Email: "x@example.com"}: userapi.ErrInvalid,
+		{Phone: "+4930901820", Password: password}:     userapi.ErrInvalid,
 		{Email: "x@example.com", Password: "password"}: userapi.ErrWeakPassword, {Password: password}: userapi.ErrInvalid,
 	} {
 		_, _, err := w.Users.Register(ctx, anonymous(), r)

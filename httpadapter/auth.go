@@ -3,6 +3,7 @@ package httpadapter
 import (
 	"encoding/json"
 	"errors"
+	"strings"
 
 	"github.com/userapi/userapi"
 )
@@ -46,16 +47,29 @@ func refresh(c *call) error {
 	return c.answer(out)
 }
 
-// logout ends the session of whatever the request brings. What is no credential, or an ambiguous one, is "" here:
-// somebody who wants to be logged out has the cookies cleared in any case.
+// logout ends the sessions of all that the request brings, wherever it brings it: the cookies are cleared, so nothing of
+// theirs may live on. What is no token does not matter here.
 func logout(c *call) error {
 	var body *userapi.Secret
 	if err := c.decodeOptional(optionalSecret("refresh_token", &body)); err != nil {
 		return err
 	}
-	access, _, _ := c.presented(c.r)
-	token, _ := c.refreshToken(body)
-	if err := c.api.Auth.Logout(c.r.Context(), c.actor, userapi.Secret(access), token); err != nil {
+	var all []userapi.Secret
+	for _, header := range c.r.Header.Values("Authorization") {
+		if _, token, ok := strings.Cut(header, " "); ok {
+			all = append(all, userapi.Secret(strings.TrimSpace(token)))
+		}
+	}
+	for _, cookie := range cookies(c.r, c.cfg.AccessCookie) {
+		if token, err := openCookie(cookie); err == nil {
+			all = append(all, userapi.Secret(token))
+		}
+	}
+	all = append(all, value(body))
+	for _, cookie := range cookies(c.r, c.cfg.RefreshCookie) {
+		all = append(all, userapi.Secret(cookie))
+	}
+	if err := c.api.Auth.Logout(c.r.Context(), c.actor, all...); err != nil {
 		return err
 	}
 	c.clearCookies(c.w)

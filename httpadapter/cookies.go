@@ -47,22 +47,28 @@ func (a *Adapter) cookie(name, value string, expires time.Time) *http.Cookie {
 	return c
 }
 
-// oneCookie reads a cookie that may be there once: a second one with its name was planted by somebody, and nobody can
-// say which. It reads the header itself, since net/http leaves out values it does not like.
-func oneCookie(r *http.Request, name string) (value string, found bool, err error) {
+// cookies reads all cookies of a name. It reads the header itself, since net/http leaves out values it does not like.
+func cookies(r *http.Request, name string) (values []string) {
 	for _, line := range r.Header.Values("Cookie") {
 		for _, pair := range strings.Split(line, ";") {
-			n, v, _ := strings.Cut(strings.TrimSpace(pair), "=")
-			if n != name {
-				continue
+			if n, v, _ := strings.Cut(strings.TrimSpace(pair), "="); n == name {
+				values = append(values, v)
 			}
-			if found {
-				return "", true, userapi.ErrInvalidToken
-			}
-			value, found = v, true
 		}
 	}
-	return value, found, nil
+	return values
+}
+
+// oneCookie reads a cookie that may be there once: a second one with its name was planted by somebody, and nobody can
+// say which.
+func oneCookie(r *http.Request, name string) (value string, found bool, err error) {
+	switch values := cookies(r, name); len(values) {
+	case 0:
+		return "", false, nil
+	case 1:
+		return values[0], true, nil
+	}
+	return "", true, userapi.ErrInvalidToken
 }
 
 // openCookie gives the access token in an access cookie: base64 of either alphabet, with or without padding.

@@ -143,13 +143,8 @@ func readRole(value json.RawMessage, ref *userapi.RoleRef) bool {
 		}
 		return readString(value, &ref.ID)
 	}}
-	if value[0] != '{' || len(readObject(value, []field{id, text("code", &ref.Code), ignored("name")})) > 0 {
-		return false
-	}
-	if ref.ID != "" { // a role may be sent back whole, as it was answered: its id says which it is
-		ref.Code = ""
-	}
-	return true
+	// A role may be sent back whole, as it was answered.
+	return value[0] == '{' && len(readObject(value, []field{id, text("code", &ref.Code), ignored("name")})) == 0
 }
 
 // ignored is a field that may be there: what was answered may be sent back.

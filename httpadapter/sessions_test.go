@@ -156,6 +156,30 @@ func TestLogout(t *testing.T) {
 		w.refresh(three.text("refresh_token")).is(401, "TOKEN_REVOKED")
 		w.refresh(bobNow.text("refresh_token")).is(200, "")
 	})
+	t.Run("all that the request brings, wherever it brings it", func(t *testing.T) {
+		w := newWorld(t)
+		header := func(a *answer) set { return bearer(a.text("access_token")) }
+		accessCookie := func(a *answer) set { return cookie(access, a.cookie(access).Value) }
+		refreshCookie := func(a *answer) set { return cookie(refresh, a.cookie(refresh).Value) }
+		for name, send := range map[string]func(one, two *answer) (any, []set){
+			"body and refresh cookie": func(one, two *answer) (any, []set) {
+				return object{"refresh_token": one.text("refresh_token")}, []set{refreshCookie(two)}
+			},
+			"header and access cookie": func(one, two *answer) (any, []set) { return nil, []set{header(one), accessCookie(two)} },
+			"a useless header and cookies": func(one, two *answer) (any, []set) {
+				return nil, []set{func(r *hr) { r.Header.Set("Authorization", "Basic x") }, accessCookie(one), refreshCookie(two)}
+			},
+			"one cookie twice": func(one, two *answer) (any, []set) { return nil, []set{refreshCookie(one), refreshCookie(two)} },
+		} {
+			one, two := w.login("ann"), w.login("ann")
+			body, how := send(one, two)
+			w.do("POST", "/auth/logout", body, how...).is(204, "")
+			for _, ended := range []*answer{one, two} {
+				require.Equal(t, 401, w.refresh(ended.text("refresh_token")).Code, name)
+				require.Equal(t, 401, w.do("GET", "/auth/whoami", nil, header(ended)).Code, name)
+			}
+		}
+	})
 	t.Run("with an API key: 403, untouched", func(t *testing.T) {
 		w := newWorld(t)
 		in := w.login("ann")

@@ -98,7 +98,7 @@ func TestCreateUser(t *testing.T) {
 		post(object{"email": "clerk"}).is(409, "CONFLICT")
 	})
 	t.Run("row 6 an unknown role saves nothing", func(t *testing.T) {
-		for _, ref := range []object{{"id": 999}, {"code": "nobody"}, {"id": "x' or '1'='1"}} {
+		for _, ref := range []object{{"id": 999}, {"code": "nobody"}, {"id": "x' or '1'='1"}, {"id": "7", "code": "admin"}, {"id": "admin", "code": "nobody"}} {
 			assert.Contains(t, post(object{"email": "row6@acme.example", "roles": []object{ref}}).is(422, "WRONG_DOCUMENT_FORMAT").payload(), "roles")
 		}
 		_, err := w.api.Users.ByEmail(context.Background(), userapi.System(), "row6@acme.example")

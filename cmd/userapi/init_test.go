@@ -66,3 +66,40 @@ func TestRevokeAllReachesARunningServer(t *testing.T) {
 	s.refusesSoon(token)
 	assert.Equal(t, http.StatusOK, s.whoami(s.login("admin", s.shown())), "a new login holds")
 }
+
+// The secret outlives the database: what was issued by it before must not hold in the next one.
+func TestTokensDoNotOutliveTheirDatabase(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, "USERAPI_ADMIN_PASSWORD="+canary)
+	s := p.serve(t)
+	token := s.login("admin", canary)
+	require.Equal(t, http.StatusOK, s.listing(token))
+	s.stop()
+	p.ok(t, "", "init", "--drop-before", "--yes")
+	s = p.serve(t)
+	s.login("admin", canary)
+	assert.Equal(t, http.StatusUnauthorized, s.listing(token))
+	s.stop()
+	for _, file := range []string{"userapi.db", "userapi.db-wal", "userapi.db-shm"} {
+		_ = os.Remove(filepath.Join(p.dir, file))
+	}
+	s = p.serve(t)
+	s.login("admin", canary)
+	assert.Equal(t, http.StatusUnauthorized, s.listing(token))
+}
+
+// listing asks for what an admin alone may see.
+func (s *server) listing(token string) int {
+	status, _ := s.call("GET", "/api/users", token, nil)
+	return status
+}
+
+func TestAnEmptyNameOfASecretIsNoDevelopmentMode(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	code, _, stderr := p.run(t, "", "serve", "--secret", "", "--addr", "127.0.0.1:0")
+	assert.Equal(t, 2, code)
+	assert.Contains(t, stderr, "--secret")
+	_, err := os.Stat(filepath.Join(p.dir, "userapi.db"))
+	assert.Error(t, err, "nothing was made")
+}

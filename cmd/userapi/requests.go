@@ -22,12 +22,26 @@ const (
 	maxLogged   = 256 // bytes of a path
 )
 
+var errMethod = &userapi.Error{Kind: userapi.Invalid, Code: "METHOD_NOT_ALLOWED", Message: "This method is not possible here."}
+
 // newHandler is everything the program serves.
 func newHandler(api *userapi.API, web *httpadapter.Adapter, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	web.Mount(mux, "/api", web.Handler())
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeOK(w) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+	get := func(path string, h http.HandlerFunc) {
+		only := func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodGet && r.Method != http.MethodHead {
+				w.Header().Set("Allow", "GET, HEAD")
+				web.WriteError(w, r, errMethod)
+				return
+			}
+			h(w, r)
+		}
+		mux.HandleFunc(path, only)
+		mux.HandleFunc(path+"/{$}", only)
+	}
+	get("/healthz", func(w http.ResponseWriter, _ *http.Request) { writeOK(w) })
+	get("/readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), readyWithin)
 		defer cancel()
 		if err := api.Ping(ctx); err != nil {

@@ -21,14 +21,14 @@ const (
 )
 
 // givenSecrets reads the secrets from the file, else from USERAPI_SECRET: newest first, nil when neither is given.
-func givenSecrets(file string) ([]userapi.Secret, error) {
-	if file != "" {
-		text, err := os.ReadFile(file)
+func givenSecrets(file *string) ([]userapi.Secret, error) {
+	if file != nil { // an empty name is a mistake too
+		text, err := os.ReadFile(*file)
 		if err != nil {
 			return nil, wrongUsef("--secret: %v", err)
 		}
-		warnIfReadable(file)
-		return splitSecrets("--secret "+file, string(text))
+		warnIfReadable(*file)
+		return splitSecrets("--secret "+*file, string(text))
 	}
 	if text, set := os.LookupEnv("USERAPI_SECRET"); set {
 		// Set but empty is a mistake of whoever deploys, and must not mean development mode.

@@ -35,7 +35,7 @@ type serve struct {
 	Database
 	Admin
 	Addr                 string         `env:"USERAPI_ADDR" default:"127.0.0.1:8080" help:"Address to listen on."`
-	Secret               string         `placeholder:"FILE" help:"File with the secret that tokens are signed with, at least 32 bytes; several, newest first, separated by commas. Or in USERAPI_SECRET. Default: made and kept beside the database, in development mode."`
+	Secret               *string        `placeholder:"FILE" help:"File with the secret that tokens are signed with, at least 32 bytes; several, newest first, separated by commas. Or in USERAPI_SECRET. Default: made and kept beside the database, in development mode."`
 	Registration         string         `env:"USERAPI_REGISTRATION" default:"closed" placeholder:"closed|open" help:"Who may create an account for themselves: nobody, or anybody."`
 	RegistrationCustomer string         `env:"USERAPI_REGISTRATION_CUSTOMER" default:"default" placeholder:"ID" help:"Customer that new accounts belong to."`
 	AnonymousPhone       bool           `env:"USERAPI_ANONYMOUS_PHONE" hidden:""`

@@ -246,7 +246,8 @@ func TestRoutesOfTheProgram(t *testing.T) {
 		{"GET", "/api/../healthz", 404, "NOT_FOUND"},
 		{"GET", "/api/users/", 401, "UNAUTHORIZED"},
 		{"GET", "/api/users", 401, "UNAUTHORIZED"},
-		{"POST", "/healthz", 404, "NOT_FOUND"},
+		{"POST", "/healthz", 405, "METHOD_NOT_ALLOWED"},
+		{"GET", "/healthz/", 200, ""},
 	} {
 		status, body := s.call(c.method, c.path, "", nil)
 		assert.Equal(t, c.status, status, "%s %s", c.method, c.path)

@@ -36,6 +36,8 @@ func New() *Store {
 		roles:     map[string]userapi.Role{},
 		customers: map[string]userapi.Customer{},
 		counters:  map[string]counter{},
+
+		revocations: []revocation{beginning(time.Now().UnixMilli())},
 	}
 }
 

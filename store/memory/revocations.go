@@ -15,6 +15,12 @@ type revocation struct {
 	expiresAt int64
 }
 
+// beginning is the row a store begins with: what was issued before does not hold in it.
+func beginning(now int64) revocation {
+	const lives = 24*time.Hour + 5*time.Minute // longer than any token
+	return revocation{userapi.Revocation{Kind: userapi.RevokeAll, Below: now}, now, now + lives.Milliseconds()}
+}
+
 // Revocations implements userapi.RevocationStore.
 func (s *Store) Revocations(ctx context.Context, since int64) ([]userapi.Revocation, int64, error) {
 	unlock, err := s.lock(ctx)

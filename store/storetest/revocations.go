@@ -20,7 +20,7 @@ func (s suite) revocations(t *testing.T) {
 		f.t.Helper()
 		rows, now, err := f.Revocations(f.t.Context(), since)
 		must(f.t, err)
-		return rows, now
+		return f.db.written(rows), now
 	}
 
 	t.Run("rows come back as they were given, with the rest of their life", func(t *testing.T) {
@@ -126,13 +126,13 @@ func (s suite) revocations(t *testing.T) {
 		f.open(a)
 		last := f.open(b)
 		w := userapi.EverythingEnd{
-			Revoke: userapi.Revocation{Kind: userapi.RevokeAll, Below: f.now.Unix(), Lives: time.Hour}, Event: f.event(userapi.EventEverythingEnded),
+			Revoke: userapi.Revocation{Kind: userapi.RevokeAll, Below: f.now.Add(time.Hour).UnixMilli(), Lives: time.Hour}, Event: f.event(userapi.EventEverythingEnded),
 		}
 		must(t, f.EndEverything(t.Context(), w))
 		same(t, len(f.sessionsOf(a.ID))+len(f.sessionsOf(b.ID)), 0, "sessions")
 		_, err := f.SessionByID(t.Context(), last.ID)
 		is(t, err, userapi.ErrNotFound)
-		same(t, f.revoked(), []userapi.Revocation{{Kind: userapi.RevokeAll, Below: f.now.Unix()}}, "revocations")
+		same(t, f.revoked(), []userapi.Revocation{{Kind: userapi.RevokeAll, Below: f.now.Add(time.Hour).UnixMilli()}}, "revocations")
 		w.Event = f.event(userapi.EventEverythingEnded)
 		must(t, f.EndEverything(t.Context(), w))
 		f.open(a)

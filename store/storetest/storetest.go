@@ -52,7 +52,8 @@ type suite struct {
 // database is one database, seen from two sides.
 type database struct {
 	first, second userapi.Store
-	rounds        int // of every race
+	rounds        int   // of every race
+	beginning     int64 // Below of the row that a store begins with
 }
 
 func (s suite) database(t *testing.T) database {
@@ -60,7 +61,12 @@ func (s suite) database(t *testing.T) database {
 	if first == nil || second == nil {
 		t.Fatal("open gave no store")
 	}
-	return database{first, second, rounds}
+	rows, now, err := second.Revocations(t.Context(), 0)
+	must(t, err)
+	if len(rows) != 1 || rows[0].Kind != userapi.RevokeAll || now-rows[0].Below > time.Minute.Milliseconds() || rows[0].Lives < 24*time.Hour {
+		t.Fatalf("a fresh store begins with %+v, and not with a RevokeAll of that moment alone", rows)
+	}
+	return database{first, second, rounds, rows[0].Below}
 }
 
 // kept is the account as a store gives it back.

@@ -159,11 +159,17 @@ func (f *tenant) sessionsOf(userID string) []userapi.Session {
 	return open
 }
 
+// written leaves out the row that a store begins with.
+func (d database) written(rows []userapi.Revocation) []userapi.Revocation {
+	return slices.DeleteFunc(rows, func(r userapi.Revocation) bool { return r.Kind == userapi.RevokeAll && r.Below == d.beginning })
+}
+
 // revoked gives all live revocations without their age.
 func (f *tenant) revoked() []userapi.Revocation {
 	f.t.Helper()
 	rows, _, err := f.Revocations(f.t.Context(), 0)
 	must(f.t, err)
+	rows = f.db.written(rows)
 	for i := range rows {
 		rows[i].Lives = 0
 	}
