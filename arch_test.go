@@ -31,7 +31,7 @@ var mayImport = map[string]struct {
 	"store/sqlite":            {[]string{".", "store/internal/sqlstore"}, []string{"net/http", "modernc.org", "github.com/mattn", "testing"}},
 	"store/mysql":             {[]string{".", "store/internal/sqlstore"}, []string{"net/http", "modernc.org", "testing"}},
 	"httpadapter":             {[]string{"."}, []string{"database/sql", "testing"}},
-	"cmd/userapi":             {[]string{".", "httpadapter", "store/sqlite", "store/mysql"}, []string{"testing"}},
+	"cmd/userapi":             {[]string{".", "httpadapter", "store/memory", "store/sqlite", "store/mysql"}, []string{"testing"}},
 	"examples/quickstart":     {[]string{".", "httpadapter", "store/sqlite"}, nil},
 	"examples/chi":            {[]string{".", "httpadapter", "store/sqlite"}, nil},
 	"examples/hosttx":         {[]string{".", "store/sqlite"}, nil},

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -102,4 +103,20 @@ func TestAnEmptyNameOfASecretIsNoDevelopmentMode(t *testing.T) {
 	assert.Contains(t, stderr, "--secret")
 	_, err := os.Stat(filepath.Join(p.dir, "userapi.db"))
 	assert.Error(t, err, "nothing was made")
+}
+
+func TestWrongUseTouchesNothing(t *testing.T) {
+	t.Parallel()
+	for name, env := range map[string]string{
+		"a secret that is none": "USERAPI_SECRET=" + strings.Repeat("a", 40), "an address that is none": "USERAPI_ADMIN_EMAIL=nobody",
+		"limits that are none": "USERAPI_LIMITS=login=5",
+	} {
+		p := newPlace(t, env)
+		code, _, stderr := p.run(t, "", "serve", "--addr", "127.0.0.1:0")
+		assert.Equal(t, 2, code, name)
+		assert.NotEmpty(t, stderr, name)
+		files, err := os.ReadDir(p.dir)
+		require.NoError(t, err)
+		assert.Empty(t, files, name)
+	}
 }

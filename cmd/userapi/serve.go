@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	cryptorand "crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/userapi/userapi"
 	"github.com/userapi/userapi/httpadapter"
+	"github.com/userapi/userapi/store/memory"
 )
 
 const (
@@ -150,6 +152,19 @@ func (c *serve) config() (userapi.Config, error) {
 	}
 	if len(cfg.Limits) == 0 && !c.Dev {
 		return cfg, wrongUsef("--limits off is for development mode only: add --dev")
+	}
+	if c.AdminEmail != "" {
+		if _, _, err := userapi.NormalizeEmail(c.AdminEmail); err != nil {
+			return cfg, wrongUsef("--admin-email: %v", err)
+		}
+	}
+	trial := cfg // with a store that costs nothing
+	trial.Store = memory.New()
+	if trial.Secret == "" {
+		trial.Secret = userapi.Secret(cryptorand.Text() + cryptorand.Text()) // it will be made
+	}
+	if _, err := userapi.New(trial); err != nil {
+		return cfg, wrongUse{err.Error()}
 	}
 	return cfg, nil
 }
