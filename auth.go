@@ -93,9 +93,12 @@ func (a *Auth) loginAccount(ctx context.Context, identifier string) (Account, st
 	return acc, "#" + acc.ID, err
 }
 
-// limited records a refusal by a limit, once for each account and window: an attacker must not be able to fill the
-// audit trail with refusals.
+// limited records a refusal by a limit, once for each account or, where there is no such account, address, and window:
+// an attacker must not be able to fill the audit trail with refusals of names made up.
 func (c *core) limited(ctx context.Context, actor Actor, user User, subject string, err error) error {
+	if user.ID == "" {
+		subject = "@" + addressBlock(actor.address)
+	}
 	if errors.Is(err, ErrRateLimited) && c.gate.first(subject, c.cfg.Now(), AsError(err).RetryAfter) {
 		if e := c.store.AddEvent(ctx, c.event(actor, EventLoginLimited, user, "")); e != nil {
 			c.log.WarnContext(ctx, "could not store an event", slog.String("error", e.Error()))
@@ -250,6 +253,8 @@ func (a *Auth) Authenticate(ctx context.Context, access string) (*Identity, erro
 
 // vouch looks whether the session of a doubtful token is there. From then on its end comes by the feed.
 func (a *Auth) vouch(ctx context.Context, id *Identity) error {
+	ctx, cancel := context.WithTimeout(ctx, a.cfg.FeedTimeout)
+	defer cancel()
 	seen := a.feed.allSeen.Load() // before the look-up: it does not speak for what is revoked after it
 	_, err := a.store.SessionByID(ctx, id.SessionID())
 	switch {
@@ -257,8 +262,7 @@ func (a *Auth) vouch(ctx context.Context, id *Identity) error {
 		a.feed.vouched.Store(id.SessionID(), seen)
 		return nil
 	case errors.Is(err, ErrNotFound):
-		a.feed.add([]Revocation{a.revokeSession(id.SessionID())}) // not to be asked again
-		return ErrTokenRevoked
+		return ErrTokenRevoked // and is asked for again: this node of a cluster may only be behind
 	}
 	return ErrUnavailable.Wrap(err)
 }
@@ -340,8 +344,8 @@ func (a *Auth) refreshFailed(ctx context.Context, actor Actor, refusal error) er
 }
 
 // Logout ends the sessions of the credentials, access tokens (expired ones too) and refresh tokens, as far as they are of
-// one user: that of the first that is a token; another user's is left alone. It is idempotent: what is no token or has
-// ended already is no error. ErrUnavailable.
+// one user: that of the first that is a token; another user's is left alone. Only the first 8 count. It is idempotent:
+// what is no token or has ended already is no error. ErrUnavailable.
 func (a *Auth) Logout(ctx context.Context, actor Actor, credentials ...Secret) error {
 	if err := actor.some(); err != nil {
 		return err
@@ -349,22 +353,25 @@ func (a *Auth) Logout(ctx context.Context, actor Actor, credentials ...Secret) e
 	if a.bound != nil {
 		return ErrInTx
 	}
-	owner := ""
-	for _, credential := range credentials {
+	owner, ended := "", map[string]bool{}
+	for _, credential := range credentials[:min(len(credentials), maxLogouts)] {
 		user, session, err := a.sessionOf(ctx, string(credential))
 		if err != nil {
 			return err
 		}
-		if user.ID == "" || owner != "" && owner != user.ID {
+		if user.ID == "" || owner != "" && owner != user.ID || ended[session] {
 			continue
 		}
-		owner = user.ID
+		owner, ended[session] = user.ID, true
 		if err := a.endSession(ctx, actor, user, session, EventLogout); err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}
 	}
 	return nil
 }
+
+// maxLogouts bounds the work of one logout.
+const maxLogouts = 8
 
 // sessionOf is the session that a token is of, and its user; a zero User for what is no token of a session.
 func (a *Auth) sessionOf(ctx context.Context, token string) (User, string, error) {

@@ -2,6 +2,7 @@ package userapi_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -103,6 +104,47 @@ func TestLogin_budget_is_one_for_all_spellings_and_outlasts_the_right_password(t
 	assert.Equal(t, 1, kinds[userapi.EventLoginLimited], "refusals do not fill the audit trail")
 	w.clock.add(10 * time.Minute)
 	w.login("anna", password)
+}
+
+func TestLogin_J08_refusals_of_made_up_names_leave_one_event_for_an_address(t *testing.T) {
+	w := newWorld(t, nil)
+	for i := range 200 {
+		_, _, err := w.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: fmt.Sprint("ghost", i), Password: another})
+		require.Error(t, err)
+	}
+	limited := 0
+	for _, e := range w.store.Events() {
+		if e.Kind == userapi.EventLoginLimited {
+			limited++
+		}
+	}
+	assert.Equal(t, 1, limited)
+}
+
+func TestLogout_does_bounded_work(t *testing.T) {
+	w := newWorld(t, nil)
+	tokens, _ := w.login("admin", password)
+	before := len(w.store.Events())
+	many := make([]userapi.Secret, 1000)
+	for i := range many {
+		many[i] = tokens.Access
+	}
+	require.NoError(t, w.Auth.Logout(ctx, anonymous(), many...))
+	assert.Len(t, w.store.Events(), before+1)
+	w.refused(tokens)
+}
+
+func TestAuthenticate_a_lagging_read_shuts_nobody_out_for_long(t *testing.T) {
+	w := newWorld(t, nil)
+	w.clock.now = time.Now().Add(-time.Hour)
+	store := &faulty{Store: w.store, sessionByID: func() error { return userapi.ErrNotFound }}
+	node := w.second(func(c *userapi.Config) { c.Store = store })
+	tokens, _ := w.login("admin", password)
+	_, err := node.Auth.Authenticate(ctx, string(tokens.Access))
+	require.ErrorIs(t, err, userapi.ErrTokenRevoked)
+	store.sessionByID = nil
+	_, err = node.Auth.Authenticate(ctx, string(tokens.Access))
+	require.NoError(t, err)
 }
 
 func TestLogin_E07_an_unknown_name_is_limited_like_a_known_one(t *testing.T) {
@@ -731,14 +773,16 @@ func TestLogin_right_passwords_at_once_are_not_refused_for_each_other(t *testing
 
 func TestSessions_RevokeAll_twice_ends_what_was_looked_up_between(t *testing.T) {
 	w := newWorld(t, nil)
+	w.clock.now = time.Now().Add(-time.Hour) // before the store began: every token is looked up
 	node := w.second(nil)
 	tokens, _ := w.login("admin", password)
-	for range 2 {
-		_, err := node.Auth.Authenticate(ctx, string(tokens.Access)) // looked up, since the store is fresh
+	for _, behind := range []time.Duration{0, time.Second, 0} { // the clock of who revokes may be, or say the same twice
+		_, err := node.Auth.Authenticate(ctx, string(tokens.Access))
 		require.NoError(t, err)
-		w.clock.add(-time.Second) // the clock of who revokes may be behind
+		w.clock.add(-behind)
 		require.NoError(t, w.Sessions.RevokeAll(ctx, userapi.System()))
-		w.clock.add(2 * time.Second)
+		require.NoError(t, w.Sessions.RevokeAll(ctx, userapi.System()))
+		w.clock.add(behind + time.Second)
 		_, err = node.Auth.Authenticate(ctx, string(tokens.Access))
 		require.ErrorIs(t, err, userapi.ErrTokenRevoked)
 		tokens, _ = w.login("admin", password)

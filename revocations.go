@@ -26,7 +26,7 @@ type feed struct {
 	users    sync.Map     // user id → entry
 	sessions sync.Map     // session id → entry
 	allBelow atomic.Int64 // tokens issued before this time (Unix ms) hold only while their session is there
-	allRows  sync.Map     // the times of all such revocations
+	allRows  sync.Map     // the subjects of all such revocations
 	allSeen  atomic.Int64 // how many they are
 	vouched  sync.Map     // session id → allSeen when it was looked up, and found
 
@@ -65,7 +65,7 @@ func (f *feed) dead(c *accessClaims) bool {
 }
 
 // doubtful reports whether a token was issued before everything was revoked, or so shortly after that it may stem from a
-// node whose clock is ahead. "Revoke everything" ends every session, so the session's row tells, whatever any clock says.
+// node whose clock is ahead. "Revoke everything" ends every session, so the session's row tells.
 func (f *feed) doubtful(c *accessClaims) bool {
 	below := f.allBelow.Load()
 	if below == 0 || c.IssuedAt*1000 > below+maxSkew.Milliseconds() {
@@ -205,7 +205,7 @@ func (f *feed) add(rows []Revocation) {
 					break
 				}
 			}
-			if _, known := f.allRows.LoadOrStore(r.Below, nil); !known {
+			if _, known := f.allRows.LoadOrStore(r.Subject, nil); !known {
 				f.allSeen.Add(1)
 			}
 		}

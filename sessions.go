@@ -100,7 +100,7 @@ func (s *Sessions) RevokeAll(ctx context.Context, actor Actor) error {
 	if !actor.isSystem() {
 		return ErrForbidden
 	}
-	revoke := Revocation{Kind: RevokeAll, Below: s.cfg.Now().UnixMilli(), Lives: s.revocationLives() + maxSkew}
+	revoke := Revocation{Kind: RevokeAll, Subject: newID(), Below: s.cfg.Now().UnixMilli(), Lives: s.revocationLives() + maxSkew}
 	err := s.store.EndEverything(ctx, EverythingEnd{Revoke: revoke, Event: s.event(actor, EventEverythingEnded, User{}, "")})
 	return s.wrote(err, revoke)
 }

@@ -132,8 +132,8 @@ type UserUpdate struct {
 	KeepAdmin      bool     // change CustomerBefore's row, then ErrLastAdmin unless another active admin is in it
 	TakesPlace     bool     // change Account.Customer's row, then count as InsertUser does
 	EndSessions    bool     // end the sessions of the account
-	Session        *Session // with EndSessions: open this one in place of …
-	Replaces       string   // … the one with this id: ErrChanged when that has ended already
+	Replaces       string   // with EndSessions: ErrChanged when the account's session with this id has ended already; "" = none
+	Session        *Session // with EndSessions and Replaces: open this one in its place
 	Revoke         []Revocation
 	Event          Event
 }
@@ -260,7 +260,7 @@ const (
 	RevokeSession RevocationKind = iota + 1 // Subject: session id
 	RevokeUser                              // Subject: user id; tokens with an epoch below Below are dead
 	RevokeKey                               // Subject: API key id
-	RevokeAll                               // no Subject; tokens issued before Below (Unix ms) hold only while their session is there
+	RevokeAll                               // Subject: an id of its own; tokens issued before Below (Unix ms) hold only while their session is there
 )
 
 // Revocation is one row of the revocation feed.

@@ -29,7 +29,7 @@ const (
 type Tokens struct {
 	Access           Secret    // JWT; for the Authorization header or the access cookie
 	ExpiresAt        time.Time // of Access
-	Refresh          Secret    // opaque; for Auth.Refresh and Auth.Logout alone
+	Refresh          Secret    // opaque; for Auth.Refresh and Auth.Logout alone; "" = the one the caller has goes on
 	RefreshExpiresAt time.Time // the latest moment Refresh can be used: the session's absolute end
 }
 

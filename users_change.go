@@ -5,18 +5,20 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Change changes an account. What it ends: a change of the roles ends the user's access tokens; a change of e-mail or
 // password, an e-mail address marked as proven, deactivation and a move to another customer end all sessions. Where it
-// is the actor's own account and the actor stays, the returned Tokens take the place of theirs (of a new session, where
-// all have ended); else they are zero.
+// is the actor's own account and the actor stays, the returned Tokens take the place of theirs: of a new session where all
+// have ended, else an access token alone. Otherwise they are zero.
 //
 // Oneself may change e-mail, username, phone, names and password; a service the same of users it ranks above, and the
 // names of all who hold neither admin nor service; admins and System also Active and Roles; System also CustomerID and
 // the verified marks.
 //
-// Errors: ErrNotFound, ErrForbidden (also: the user holds a role the actor may not grant), ErrNotFresh,
+// Errors: ErrNotFound, ErrForbidden (also: the user holds a role the actor may not grant), ErrTokenRevoked (the session in
+// which the own account was to be changed has ended), ErrNotFresh,
 // ErrWrongPassword, ErrRateLimited, ErrInvalid, ErrInvalidPhone, ErrWeakPassword, ErrEmailTaken, ErrUsernameTaken,
 // ErrPhoneTaken, ErrQuota, ErrLastAdmin.
 func (u *Users) Change(ctx context.Context, actor Actor, id string, ch UserChange) (User, Tokens, error) {
@@ -82,7 +84,7 @@ func (run *changing) once(ctx context.Context, id string) (User, Tokens, error) 
 	if err != nil {
 		return fail(err)
 	}
-	if run.ch.onlyNames() {
+	if run.actor.isService() && !run.actor.isAdmin() && run.ch.onlyNames() {
 		err = run.actor.mayRead(before.User)
 	} else {
 		err = run.mayTouch(run.actor, before.User)
@@ -124,33 +126,44 @@ func (run *changing) once(ctx context.Context, id string) (User, Tokens, error) 
 		return fail(err)
 	}
 	run.userUpdated(ctx, after.User)
-	if own.ID == "" {
+	if own.ID == "" || !after.Active || run.bound != nil {
 		return after.User, Tokens{}, nil
 	}
 	tokens, err := run.issue(w.Account, own)
+	if w.Session == nil { // the session goes on, and so does its refresh token, whatever its counter is by now
+		tokens.Refresh, tokens.RefreshExpiresAt = "", time.Time{}
+	}
 	return after.User, tokens, err
 }
 
 // ownSession is the session that new tokens are issued for, if the change ends the actor's own tokens but not their
 // stay. Where all sessions end it is a new one in place of the actor's: whoever else held the old refresh token is out
 // (OWASP ASVS 7.2.4). Inside a host's transaction nothing is issued: it may be rolled back.
+//
+// A change of one's own credentials stands on the session it is made in: when that has ended meanwhile, the change is
+// refused, or a thief who is just being shut out could still set a password.
 func (run *changing) ownSession(ctx context.Context, w *UserUpdate, self bool) (Session, error) {
-	if !self || !w.Account.Active || len(w.Revoke) == 0 || run.bound != nil {
+	if !self || len(w.Revoke) == 0 {
 		return Session{}, nil
 	}
 	id := run.actor.identity
 	sa, err := run.store.SessionByID(ctx, id.SessionID())
-	if err != nil || !w.EndSessions {
-		if errors.Is(err, ErrNotFound) {
-			err = nil // it has ended meanwhile
-		}
-		return sa.Session, err
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return Session{}, ErrTokenRevoked
+	case err != nil:
+		return Session{}, err
+	case w.EndSessions:
+		w.Replaces = sa.Session.ID
+	}
+	if !w.Account.Active || run.bound != nil || !w.EndSessions {
+		return sa.Session, nil
 	}
 	s := run.newSession(run.actor, w.Account.ID, id.Methods())
 	if run.proved == "" {
 		s.AuthTime = sa.Session.AuthTime
 	}
-	w.Session, w.Replaces = &s, sa.Session.ID
+	w.Session = &s
 	return s, nil
 }
 

@@ -349,8 +349,36 @@ func TestWhatDiesWhen(t *testing.T) {
 	t.Run("a session that has ended is not replaced by a new one", func(t *testing.T) {
 		w, anna, mine, _, actor := setup(t)
 		require.NoError(t, w.Auth.Logout(ctx, anonymous(), mine.Access, ""))
-		tokens := change(w, actor, anna.ID, userapi.UserChange{Password: ptr(another)})
-		assert.True(t, tokens.IsZero())
+		_, _, err := w.Users.Change(ctx, actor, anna.ID, userapi.UserChange{Password: ptr(another)})
+		require.ErrorIs(t, err, userapi.ErrTokenRevoked)
+		w.login("anna", password)
+	})
+	t.Run("a change of one's own credentials that is under way does not survive being shut out", func(t *testing.T) {
+		for name, shut := range map[string]func(w *world, id string) error{
+			"reset": func(w *world, id string) error {
+				_, _, err := w.Passwords.Set(ctx, userapi.System(), id, "set by somebody else", "")
+				return err
+			},
+			"sessions ended": func(w *world, id string) error { return w.Sessions.EndAll(ctx, userapi.System(), id) },
+			"deactivated": func(w *world, id string) error {
+				_, err := w.Users.Deactivate(ctx, userapi.System(), id)
+				return err
+			},
+		} {
+			w, anna, _, _, thief := setup(t)
+			var api *userapi.API
+			api = w.second(func(c *userapi.Config) {
+				c.Password.Check = func(context.Context, userapi.Secret) error { return shut(w, anna.ID) }
+			})
+			_, _, err := api.Users.Change(ctx, thief, anna.ID, userapi.UserChange{Password: ptr(another)})
+			require.ErrorIs(t, err, userapi.ErrTokenRevoked, name)
+			account, err := w.store.AccountByID(ctx, userapi.Scope{All: true}, anna.ID)
+			require.NoError(t, err)
+			_, _, err = w.Users.Change(ctx, userapi.System(), anna.ID, userapi.UserChange{Active: ptr(true)})
+			require.NoError(t, err)
+			_, _, err = w.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "anna", Password: another})
+			require.ErrorIs(t, err, userapi.ErrBadCredentials, "%s: %d", name, account.Epoch)
+		}
 	})
 	t.Run("own roles: the tokens are of the same session", func(t *testing.T) {
 		w, anna, _, _, _ := setup(t)
@@ -360,7 +388,8 @@ func TestWhatDiesWhen(t *testing.T) {
 		tokens := change(w, actor, anna.ID, userapi.UserChange{Roles: &[]userapi.RoleRef{{Code: "admin"}, {Code: "editor"}}})
 		w.refused(mine)
 		assert.True(t, w.actor(tokens).HasRole("editor"))
-		assert.Equal(t, string(mine.Refresh), string(tokens.Refresh))
+		assert.Empty(t, tokens.Refresh, "the one there is goes on")
+		w.refreshes(mine)
 	})
 	t.Run("erased and created anew with the same id: the new account lives, the old tokens do not", func(t *testing.T) {
 		w, anna, mine, _, _ := setup(t)

@@ -47,8 +47,8 @@ func refresh(c *call) error {
 	return c.answer(out)
 }
 
-// logout ends the sessions of all that the request brings, wherever it brings it: the cookies are cleared, so nothing of
-// theirs may live on. What is no token does not matter here.
+// logout ends the sessions of all that the request brings, wherever it brings it, as far as they are of one user: the
+// cookies are cleared, so nothing of that user's may live on. What is no token does not matter here.
 func logout(c *call) error {
 	var body *userapi.Secret
 	if err := c.decodeOptional(optionalSecret("refresh_token", &body)); err != nil {

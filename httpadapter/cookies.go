@@ -24,7 +24,9 @@ func (a *Adapter) setCookies(w http.ResponseWriter, t userapi.Tokens) error {
 		return errCookieTooLarge
 	}
 	http.SetCookie(w, a.cookie(a.cfg.AccessCookie, access, t.ExpiresAt))
-	http.SetCookie(w, a.cookie(a.cfg.RefreshCookie, string(t.Refresh), t.RefreshExpiresAt))
+	if t.Refresh != "" {
+		http.SetCookie(w, a.cookie(a.cfg.RefreshCookie, string(t.Refresh), t.RefreshExpiresAt))
+	}
 	return nil
 }
 

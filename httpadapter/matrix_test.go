@@ -193,8 +193,8 @@ matter. HEAD is served wherever GET is (but GET /users/logout), OPTIONS answers 
 
 A field with ` + "`?`" + ` may be absent; ` + "`a | b`" + ` asks for at least one of them (a login for exactly one). Whenever an answer issues
 tokens (one's own password, e-mail address or roles changed), it is that of a login: exp, access_token and refresh_token
-beside the user, and the cookies, as ` + "`Config.Tokens`" + ` says. The answer of PATCH /users/{id}/role is a list and has
-room for the cookies only. An access token that is too large for a cookie (4,095 bytes with the name) is in the body alone;
+(not after a change of roles: the one there is goes on) beside the user, and the cookies, as ` + "`Config.Tokens`" + ` says. The answer of PATCH /users/{id}/role is a list and has
+room for the cookie only. An access token that is too large for a cookie (4,095 bytes with the name) is in the body alone;
 under ` + "`" + `CookieOnly` + "`" + ` such a login fails with 500.
 
 | method | path | who | body, query | status | |

@@ -18,7 +18,7 @@ type revocation struct {
 // beginning is the row a store begins with: what was issued before does not hold in it.
 func beginning(now int64) revocation {
 	const lives = 24*time.Hour + 5*time.Minute // longer than any token
-	return revocation{userapi.Revocation{Kind: userapi.RevokeAll, Below: now}, now, now + lives.Milliseconds()}
+	return revocation{userapi.Revocation{Kind: userapi.RevokeAll, Subject: "beginning", Below: now}, now, now + lives.Milliseconds()}
 }
 
 // Revocations implements userapi.RevocationStore.

@@ -121,7 +121,7 @@ func (s *Store) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
 	if err := s.mayKeep(a, w.TakesPlace, a.Roles); err != nil {
 		return err
 	}
-	if w.Session != nil && s.sessions[w.Replaces].UserID != a.ID {
+	if w.Replaces != "" && s.sessions[w.Replaces].UserID != a.ID {
 		return userapi.ErrChanged
 	}
 	a.Version, a.LastLogin, a.CreatedAt = old.Version+1, old.LastLogin, old.CreatedAt

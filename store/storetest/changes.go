@@ -116,10 +116,15 @@ func (s suite) changes(t *testing.T) {
 		replace := func(id string) func(*userapi.UserUpdate) {
 			return func(w *userapi.UserUpdate) { w.EndSessions, w.Session, w.Replaces = true, &next, id }
 		}
-		for _, ended := range []string{newID(), theirs.ID, ""} {
+		for _, ended := range []string{newID(), theirs.ID} {
 			f.refused(userapi.ErrChanged, func() error { return f.ChangeUser(t.Context(), f.update(a, replace(ended))) }, a.ID, other.ID)
 		}
 		must(t, f.ChangeUser(t.Context(), f.update(a, replace(second.ID))))
+		a.Version++
+		f.refused(userapi.ErrChanged, func() error {
+			return f.ChangeUser(t.Context(), f.update(a, func(w *userapi.UserUpdate) { w.EndSessions, w.Replaces = true, second.ID }))
+		}, a.ID)
+		a.Version--
 		same(t, f.sessionsOf(a.ID), []userapi.Session{next}, "the session in place of another")
 		a.Version++
 		must(t, f.ChangeUser(t.Context(), f.update(a, func(w *userapi.UserUpdate) { w.EndSessions = true })))

@@ -161,7 +161,7 @@ type turn struct{ began, ended time.Time }
 
 const (
 	turnLasts = 200 * time.Millisecond
-	turnPause = 8 * time.Millisecond // a process that polls looks at least that often
+	turnPause = 8 * time.Millisecond // a Store of another process looks at least that often
 )
 
 // makeWay pauses when writers of this process have followed each other for long.

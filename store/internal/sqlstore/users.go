@@ -158,7 +158,7 @@ func (s *Store) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
 
 // replaceSessions ends the sessions of a changed account, and opens the one that goes on.
 func (s *Store) replaceSessions(ctx context.Context, q conn, w userapi.UserUpdate) error {
-	if w.Session != nil {
+	if w.Replaces != "" { // deleting it tells whether it is there, and keeps a rotation under way from bringing it back
 		n, err := q.exec(ctx, `DELETE FROM userapi_sessions WHERE id = ? AND user_id = ?`, w.Replaces, w.Account.ID)
 		if err != nil {
 			return err

@@ -11,5 +11,5 @@ CREATE TABLE IF NOT EXISTS userapi_revocations (
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC;
 -- what was issued before the database began does not hold in it: a secret may outlive a database
 INSERT IGNORE INTO userapi_revocations (id, kind, subject, below_epoch, written_at, expires_at)
-SELECT 'beginning', 4, '', now.ms, now.ms, now.ms + 86700000
+SELECT 'beginning', 4, 'beginning', now.ms, now.ms, now.ms + 86700000
 FROM (SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000 AS ms) AS now;

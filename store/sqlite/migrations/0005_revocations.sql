@@ -12,4 +12,4 @@ CREATE INDEX IF NOT EXISTS userapi_revocations_by_time ON userapi_revocations (w
 CREATE INDEX IF NOT EXISTS userapi_revocations_by_end ON userapi_revocations (expires_at);
 -- what was issued before the database began does not hold in it: a secret may outlive a database
 INSERT OR IGNORE INTO userapi_revocations (id, kind, subject, below_epoch, written_at, expires_at)
-SELECT 'beginning', 4, '', now, now, now + 86700000 FROM (SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AS now);
+SELECT 'beginning', 4, 'beginning', now, now, now + 86700000 FROM (SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AS now);
