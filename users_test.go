@@ -366,8 +366,7 @@ func TestWhatDiesWhen(t *testing.T) {
 			},
 		} {
 			w, anna, _, _, thief := setup(t)
-			var api *userapi.API
-			api = w.second(func(c *userapi.Config) {
+			api := w.second(func(c *userapi.Config) {
 				c.Password.Check = func(context.Context, userapi.Secret) error { return shut(w, anna.ID) }
 			})
 			_, _, err := api.Users.Change(ctx, thief, anna.ID, userapi.UserChange{Password: ptr(another)})
