@@ -752,23 +752,32 @@ func TestRefresh_A10_of_an_inactive_account_is_refused_though_a_session_is_left(
 }
 
 func TestLogin_right_passwords_at_once_are_not_refused_for_each_other(t *testing.T) {
-	w := newWorld(t, nil)
-	inside, goOn := make(chan struct{}, 64), make(chan struct{})
-	store := &faulty{Store: w.store, insertSession: func() error { inside <- struct{}{}; <-goOn; return nil }}
-	api := w.second(func(c *userapi.Config) { c.Store = store })
-	w.user("default", "anna")
-	var wg sync.WaitGroup
-	for i := range 60 {
-		wg.Go(func() {
-			_, _, err := api.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: []string{"admin", "anna"}[i%2], Password: password})
-			assert.NoError(t, err)
+	for name, who := range map[string]func(i int) (address, identifier string){
+		"of one account": func(i int) (string, string) { return fmt.Sprint("192.0.2.", i), "admin" },
+		"of one address": func(i int) (string, string) { return "192.0.2.1", fmt.Sprint("user", i) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			inside, goOn := make(chan struct{}, 64), make(chan struct{})
+			store := &faulty{Store: w.store, insertSession: func() error { inside <- struct{}{}; <-goOn; return nil }}
+			api := w.second(func(c *userapi.Config) { c.Store = store })
+			for i := range 30 {
+				w.user("default", fmt.Sprint("user", i))
+			}
+			var wg sync.WaitGroup
+			for i := range 30 {
+				wg.Go(func() {
+					address, identifier := who(i)
+					_, _, err := api.Auth.Login(ctx, userapi.Anonymous().From(address, ""), userapi.LoginRequest{Identifier: identifier, Password: password})
+					assert.NoError(t, err)
+				})
+			}
+			<-inside // one is under way; the others wait for it or for their turn
+			time.Sleep(50 * time.Millisecond)
+			close(goOn)
+			wg.Wait()
 		})
 	}
-	<-inside
-	<-inside // one of each account is under way; the others wait
-	time.Sleep(20 * time.Millisecond)
-	close(goOn)
-	wg.Wait()
 }
 
 func TestSessions_RevokeAll_twice_ends_what_was_looked_up_between(t *testing.T) {
@@ -797,4 +806,27 @@ func TestAuthenticate_a_token_is_none_in_a_store_that_begins_later(t *testing.T)
 	fresh := newWorld(t, func(c *userapi.Config) { c.Now = nil })
 	fresh.refused(tokens)
 	fresh.refreshRefused(tokens)
+}
+
+func TestAuthenticate_looks_a_doubtful_session_up_once_a_minute(t *testing.T) {
+	w := newWorld(t, nil)
+	w.clock.now = time.Now().Add(-time.Hour) // before the store began
+	reads := 0
+	store := &faulty{Store: w.store, sessionByID: func() error { reads++; return nil }}
+	node := w.second(func(c *userapi.Config) { c.Store = store })
+	tokens, _ := w.login("admin", password)
+	check := func() {
+		t.Helper()
+		_, err := node.Auth.Authenticate(ctx, string(tokens.Access))
+		require.NoError(t, err)
+	}
+	for range 10 {
+		check()
+		w.clock.add(5 * time.Second)
+	}
+	assert.Equal(t, 1, reads)
+	w.clock.add(15 * time.Second)
+	check()
+	check()
+	assert.Equal(t, 2, reads)
 }
