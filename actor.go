@@ -110,6 +110,17 @@ func (a Actor) managing() error {
 	return nil
 }
 
+// hosting refuses all but System.
+func (a Actor) hosting() error {
+	if err := a.known(); err != nil {
+		return err
+	}
+	if !a.isSystem() {
+		return ErrForbidden
+	}
+	return nil
+}
+
 // reaching refuses callers who may not even ask about this user; it is decided before any look-up, so that it tells
 // nothing about who exists.
 func (a Actor) reaching(userID string) error {

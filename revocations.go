@@ -95,7 +95,7 @@ func (f *feed) fresh(ctx context.Context) error {
 		return nil
 	case ok && f.staleness > 0 && age < f.staleness:
 		// Still good: only the caller that starts the top-up pays for it, and its failure harms nobody yet.
-		if fl, mine := f.join(asked, true); mine {
+		if fl, mine := f.join(true); mine {
 			f.topUp(ctx, fl)
 			if fl.err != nil {
 				if age, ok := f.age(f.now()); !ok || age >= f.staleness {
@@ -108,7 +108,7 @@ func (f *feed) fresh(ctx context.Context) error {
 	timer := time.NewTimer(f.timeout)
 	defer timer.Stop()
 	for {
-		fl, mine := f.join(asked, false)
+		fl, mine := f.join(false)
 		if mine {
 			f.topUp(ctx, fl)
 			return fl.err
@@ -138,7 +138,7 @@ func (f *feed) covers(fl *flight, asked time.Time) bool {
 
 // join gives the top-up under way, or starts one that the caller has to carry out. A soft caller gets (nil, false)
 // while one is under way.
-func (f *feed) join(asked time.Time, soft bool) (*flight, bool) {
+func (f *feed) join(soft bool) (*flight, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.flight != nil {

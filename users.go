@@ -104,8 +104,8 @@ type UserChange struct {
 // Users creates, finds, changes and ends accounts.
 //
 // Every method applies the actor's customer: what lies in another customer is ErrNotFound. Admins (role "admin") act
-// on all users of their customer, the role "service" reads and changes users who hold neither "admin" nor "service",
-// everybody reads and changes themselves; System() acts everywhere.
+// on all users of their customer, the role "service" reads users who hold neither "admin" nor "service" and changes as
+// much of them as Change says, everybody reads and changes themselves; System() acts everywhere.
 type Users struct{ *core }
 
 // Create adds an account. Only admins and System may; the customer is the actor's.
@@ -262,28 +262,25 @@ func readable(actor Actor, a Account, err error) (User, error) {
 // ByEmail finds a user by e-mail address, in any spelling that NormalizeEmail makes one. Admins, service, System.
 // ErrNotFound, also for what is no e-mail address; ErrForbidden.
 func (u *Users) ByEmail(ctx context.Context, actor Actor, email string) (User, error) {
-	if err := actor.reaching(""); err != nil {
-		return User{}, err
-	}
 	_, key, err := NormalizeEmail(email)
-	if err != nil {
-		return User{}, ErrNotFound
-	}
-	a, err := u.store.AccountByIdentifier(ctx, actor.scope(), Identifier{EmailIdentifier, key})
-	return readable(actor, a, err)
+	return u.by(ctx, actor, Identifier{EmailIdentifier, key}, err)
 }
 
 // ByUsername finds a user by username, in any spelling that NormalizeUsername makes one. Admins, service, System.
 // ErrNotFound, also for what is no username; ErrForbidden.
 func (u *Users) ByUsername(ctx context.Context, actor Actor, username string) (User, error) {
+	_, key, err := NormalizeUsername(username)
+	return u.by(ctx, actor, Identifier{UsernameIdentifier, key}, err)
+}
+
+func (u *Users) by(ctx context.Context, actor Actor, id Identifier, invalid error) (User, error) {
 	if err := actor.reaching(""); err != nil {
 		return User{}, err
 	}
-	_, key, err := NormalizeUsername(username)
-	if err != nil {
+	if invalid != nil {
 		return User{}, ErrNotFound
 	}
-	a, err := u.store.AccountByIdentifier(ctx, actor.scope(), Identifier{UsernameIdentifier, key})
+	a, err := u.store.AccountByIdentifier(ctx, actor.scope(), id)
 	return readable(actor, a, err)
 }
 

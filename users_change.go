@@ -17,10 +17,9 @@ import (
 // names of all who hold neither admin nor service; admins and System also Active and Roles; System also CustomerID and
 // the verified marks.
 //
-// Errors: ErrNotFound, ErrForbidden (also: the user holds a role the actor may not grant), ErrTokenRevoked (the session in
-// which the own account was to be changed has ended), ErrNotFresh,
-// ErrWrongPassword, ErrRateLimited, ErrInvalid, ErrInvalidPhone, ErrWeakPassword, ErrEmailTaken, ErrUsernameTaken,
-// ErrPhoneTaken, ErrQuota, ErrLastAdmin.
+// Errors: ErrNotFound, ErrForbidden (also: the user holds a role the actor may not grant), ErrTokenRevoked (the session
+// in which the own account was to be changed has ended), ErrNotFresh, ErrWrongPassword, ErrRateLimited, ErrInvalid,
+// ErrInvalidPhone, ErrWeakPassword, ErrEmailTaken, ErrUsernameTaken, ErrPhoneTaken, ErrQuota, ErrLastAdmin.
 func (u *Users) Change(ctx context.Context, actor Actor, id string, ch UserChange) (User, Tokens, error) {
 	return u.change(ctx, actor, id, ch)
 }
@@ -126,7 +125,7 @@ func (run *changing) once(ctx context.Context, id string) (User, Tokens, error) 
 		return fail(err)
 	}
 	run.userUpdated(ctx, after.User)
-	if own.ID == "" || !after.Active || run.bound != nil {
+	if own.ID == "" {
 		return after.User, Tokens{}, nil
 	}
 	tokens, err := run.issue(w.Account, own)
@@ -156,7 +155,10 @@ func (run *changing) ownSession(ctx context.Context, w *UserUpdate, self bool) (
 	case w.EndSessions:
 		w.Replaces = sa.Session.ID
 	}
-	if !w.Account.Active || run.bound != nil || !w.EndSessions {
+	switch {
+	case !w.Account.Active || run.bound != nil:
+		return Session{}, nil
+	case !w.EndSessions:
 		return sa.Session, nil
 	}
 	s := run.newSession(run.actor, w.Account.ID, id.Methods())
