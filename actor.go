@@ -99,6 +99,17 @@ func (a Actor) known() error {
 	return nil
 }
 
+// owning refuses all but users, for what concerns oneself.
+func (a Actor) owning() error {
+	if err := a.known(); err != nil {
+		return err
+	}
+	if !a.isUser() {
+		return ErrForbidden
+	}
+	return nil
+}
+
 // managing refuses all but admins and System.
 func (a Actor) managing() error {
 	if err := a.known(); err != nil {

@@ -1,6 +1,7 @@
 package userapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -41,7 +42,7 @@ func (a *Auth) Login(ctx context.Context, actor Actor, r LoginRequest) (User, To
 			return User{}, Tokens{}, err
 		}
 		if try == 0 {
-			if attempt, err = a.take(ctx, LimitLogin, actor, subject); err != nil {
+			if attempt, err = a.take(ctx, LimitLogin, actor, counted{account: subject}); err != nil {
 				return User{}, Tokens{}, a.limited(ctx, actor, acc.User, subject, err)
 			}
 			defer attempt.end(ctx)
@@ -81,12 +82,12 @@ func (a *Auth) Login(ctx context.Context, actor Actor, r LoginRequest) (User, To
 // spelling, and whichever of the account's identifiers, so that an account has one budget and not three. (Whoever uses
 // one up can see which other identifiers are used up with it; that is the price.) An unknown identifier gives a zero
 // Account.
-func (a *Auth) loginAccount(ctx context.Context, identifier string) (Account, string, error) {
+func (c *core) loginAccount(ctx context.Context, identifier string) (Account, string, error) {
 	id, ok := parseIdentifier(identifier)
 	if !ok {
 		return Account{}, "?" + foldForSearch(cutText(identifier, 320)), nil
 	}
-	acc, err := a.store.AccountByIdentifier(ctx, Scope{All: true}, id)
+	acc, err := c.store.AccountByIdentifier(ctx, Scope{All: true}, id)
 	if errors.Is(err, ErrNotFound) {
 		return Account{}, "?" + id.Value, nil
 	}
@@ -331,7 +332,7 @@ func (a *Auth) refresh(ctx context.Context, actor Actor, id string, counter int6
 
 // refreshFailed counts a refresh token that does not hold.
 func (a *Auth) refreshFailed(ctx context.Context, actor Actor, refusal error) error {
-	attempt, err := a.take(ctx, LimitRefresh, actor, "")
+	attempt, err := a.take(ctx, LimitRefresh, actor, counted{})
 	if err != nil {
 		return err
 	}
@@ -396,6 +397,53 @@ func (c *core) endSession(ctx context.Context, actor Actor, owner User, sessionI
 		w.Scope = actor.scope()
 	}
 	return c.wrote(c.store.EndSession(ctx, w), revoke)
+}
+
+// Activate activates the account of the token that its mailbox was sent, and marks the address as proven. It asks for the
+// password that was registered, so that an owner's click does not arm what somebody else registered in their name; where
+// none was, it sets the first. It logs nobody in.
+//
+// ErrInvalidLink for a token that is unknown, used, expired or void; ErrBadCredentials for a wrong password, which counts as
+// one of the token's tries; ErrWeakPassword, ErrInvalid and ErrQuota leave the token as it is; ErrRateLimited.
+func (a *Auth) Activate(ctx context.Context, actor Actor, token, password Secret) (User, error) {
+	if err := actor.some(); err != nil {
+		return User{}, err
+	}
+	if err := wellFormedPassword(password); err != nil {
+		return User{}, err
+	}
+	t, err := a.tryToken(ctx, actor, token, PurposeActivation)
+	if err != nil {
+		return User{}, err
+	}
+	defer t.end(ctx)
+	var checked, hash string // hash is that of password, to be stored: upgraded, or the first
+	user, _, err := a.fulfil(ctx, actor, t, fulfilment{kind: EventUserActivated, refusal: ErrInvalidLink, decide: func(before Account, w *UserUpdate) error {
+		if before.EmailKey != t.Target {
+			return ErrInvalidCode
+		}
+		switch {
+		case before.PasswordHash == "" && hash == "":
+			if hash, err = a.hashNew(ctx, password, before); err != nil {
+				return err
+			}
+		case before.PasswordHash != "" && before.PasswordHash != checked:
+			ok, upgraded, err := a.hashes.check(ctx, before.PasswordHash, password)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				t.spent, t.attempt.verdict = true, failed
+				return a.refused(ctx, actor, before, EventLoginFailed, ErrBadCredentials)
+			}
+			checked, hash = before.PasswordHash, cmp.Or(upgraded, before.PasswordHash)
+		}
+		w.Account.PasswordHash = hash
+		w.Account.Active, w.Account.EmailVerified, w.Account.Pending = true, true, false
+		w.TakesPlace, w.EndSessions, w.Voids = !before.Active, true, allPurposes
+		return nil
+	}})
+	return user, err
 }
 
 // PublicKeys is the RFC 7517 set of the keys that access tokens are signed with, as JSON; empty with HS256.

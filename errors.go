@@ -62,8 +62,11 @@ var (
 	ErrWrongArgs       = &Error{Kind: Invalid, Code: "WRONG_ARGS", Message: "Some arguments are wrong."}
 	ErrWeakPassword    = &Error{Kind: Invalid, Code: "WEAK_PASSWORD", Message: "The password is too weak."}
 	ErrInvalidPhone    = &Error{Kind: Invalid, Code: "INVALID_PHONE", Message: "This is no phone number.", Fields: map[string][]string{"phone": {"not a phone number in international form"}}}
+	ErrInvalidCode     = &Error{Kind: Invalid, Code: "INVALID_CODE", Message: "This code is wrong, used or expired."}
+	ErrInvalidLink     = &Error{Kind: Invalid, Code: "INVALID_TOKEN", Message: "This link is wrong, used or expired."}
 	ErrRateLimited     = &Error{Kind: RateLimited, Code: "RATE_LIMITED", Message: "Too many attempts; try again later."}
 	ErrUnavailable     = &Error{Kind: Unavailable, Code: "UNAVAILABLE", Message: "The service cannot answer right now; try again.", RetryAfter: time.Second}
+	ErrNoSender        = &Error{Kind: Unavailable, Code: "UNAVAILABLE", Message: "Nothing can be sent from here.", RetryAfter: time.Minute}
 	ErrInTx            = &Error{Kind: Internal, Code: "IN_TRANSACTION", Message: "This call is not possible inside a transaction of the host."}
 	errUnclassified    = &Error{Kind: Internal, Code: "INTERNAL", Message: "Internal error."}
 	errZeroActor       = &Error{Kind: Internal, Code: "INTERNAL", Message: "Internal error.", Err: errors.New("userapi: the zero Actor may do nothing; use Identity.Actor(), Anonymous() or System()")}

@@ -18,12 +18,19 @@ type Hooks struct {
 	BeforeUserCreated func(ctx context.Context, u User) error
 	BeforeUserUpdated func(ctx context.Context, before, after User) error
 
-	// UserCreated runs once for each new account, however it came to be.
+	// UserCreated runs once for each new account, however it came to be; under RegistrationVerify while it is inactive
+	// still (UserUpdated tells when it is activated).
 	UserCreated func(ctx context.Context, u User)
 	// UserUpdated runs for every change: fields, roles, (de)activation, verified marks, password.
 	UserUpdated func(ctx context.Context, u User)
 	// UserDeleted runs when an account was erased.
 	UserDeleted func(ctx context.Context, u User)
+
+	// PhoneProved runs when a caller without credential proved a number (E.164): see Verification.AnonymousPhone.
+	PhoneProved func(ctx context.Context, number string)
+	// MessageQueued runs when something was put into the outbox on this node: a moment for API.Deliver, on a goroutine of
+	// the host's.
+	MessageQueued func(ctx context.Context)
 }
 
 // hookDeadline bounds a past-tense hook that heeds its context.
@@ -71,6 +78,21 @@ const (
 	EventCustomerUpdated  EventKind = "customer.updated"
 	EventPasswordUnusable EventKind = "password.unusable"
 	EventTokensIssued     EventKind = "tokens.issued"
+	EventUserActivated    EventKind = "user.activated"
+	EventActivationAsked  EventKind = "activation.requested"
+	EventRegisteredAgain  EventKind = "registration.repeated" // for an address that is registered already
+	EventResetAsked       EventKind = "reset.requested"
+	EventPasswordReset    EventKind = "password.reset"
+	EventEmailAsked       EventKind = "email.requested"
+	EventEmailVerified    EventKind = "email.verified"
+	EventEmailChanged     EventKind = "email.changed"
+	EventPhoneAsked       EventKind = "phone.requested"
+	EventPhoneVerified    EventKind = "phone.verified"
+	EventPhoneReleased    EventKind = "phone.released" // another account proved it
+	EventPhoneProved      EventKind = "phone.proved"   // without an account
+	EventCodeRefused      EventKind = "code.refused"
+	EventCountryStopped   EventKind = "sms.country_stopped" // too few of the codes sent there come back
+	EventMessageFailed    EventKind = "message.failed"
 )
 
 // after runs a past-tense hook, or queues it on an API bound to a host's transaction.

@@ -154,6 +154,15 @@ func NormalizePhone(in, region string) (string, error) {
 	return e164, nil
 }
 
+// phoneCountry is the country (ISO 3166) of a number in E.164; "" = of none.
+func phoneCountry(e164 string) string {
+	number, err := phonenumbers.Parse(e164, "")
+	if err != nil {
+		return ""
+	}
+	return phonenumbers.GetRegionCodeForNumber(number)
+}
+
 // parseIdentifier reads what somebody logs in with: with an @ an e-mail address, with a leading + a phone number, else
 // a username. There is no guessing beyond that, so "1" is never an id.
 func parseIdentifier(in string) (Identifier, bool) {

@@ -20,8 +20,8 @@ import (
 // Limits says how many attempts pass, by the name of what is attempted. A name that is not there is unlimited.
 type Limits map[string][]Limit
 
-// Limit is one budget: at most Max attempts in a Window per account or per address. The window begins with the
-// first attempt.
+// Limit is one budget: at most Max attempts in a Window for each of what Per names. The window begins with the first
+// attempt.
 type Limit struct {
 	Max    int // 1 to 1,000,000
 	Window time.Duration
@@ -34,6 +34,10 @@ type LimitPer string
 const (
 	PerAccount LimitPer = "account" // whether or not the account exists
 	PerAddress LimitPer = "address" // the network address; IPv6 by its /64
+
+	PerRecipient LimitPer = "recipient" // the mailbox or phone number that is written to
+	PerCountry   LimitPer = "country"   // of the phone number
+	PerInstance  LimitPer = "instance"  // everybody together, on all nodes
 )
 
 // What is attempted.
@@ -42,18 +46,58 @@ const (
 	LimitPassword = "password" // counts own passwords given wrongly
 	LimitRefresh  = "refresh"  // counts refresh tokens that did not hold
 	LimitRegister = "register" // counts registrations
-	LimitReset    = "reset"    // accepted; nothing counts under it yet
+
+	// What is sent; the first window of each is the cool-down between two messages.
+	LimitReset      = "reset"
+	LimitActivation = "activation" // also counts what is written to an address that is registered already
+	LimitEmail      = "email"      // proofs and changes of an e-mail address
+	LimitPhone      = "phone"
+	// LimitUnproven counts codes sent to a country; each that is proven gives back two. Where fewer than half come back,
+	// somebody is paid for SMS that nobody reads: when it is used up, the country gets no more until the window ends.
+	LimitUnproven = "unproven"
+
+	LimitConfirm = "confirm" // counts wrong codes and link tokens
 )
 
-// DefaultLimits is login=5/10m/account,20/m/address;password=5/10m/account.
+const (
+	minute = time.Minute
+	hour   = time.Hour
+	day    = 24 * time.Hour
+)
+
+// DefaultLimits is
+//
+//	login=5/10m/account,20/m/address;password=5/10m/account;confirm=10/h/account,30/10m/address;
+//	reset=1/m/account,10/d/account,30/h/address;activation=1/m/recipient,5/d/recipient,30/h/address;
+//	email=1/m/account,10/d/account,10/d/recipient;unproven=100/h/country;
+//	phone=1/m/recipient,10/d/recipient,20/h/account,30/h/address,500/h/country,5000/d/instance
 func DefaultLimits() Limits {
 	return Limits{
-		LimitLogin:    {{5, 10 * time.Minute, PerAccount}, {20, time.Minute, PerAddress}},
-		LimitPassword: {{5, 10 * time.Minute, PerAccount}},
+		LimitLogin:      {{5, 10 * minute, PerAccount}, {20, minute, PerAddress}},
+		LimitPassword:   {{5, 10 * minute, PerAccount}},
+		LimitConfirm:    {{10, hour, PerAccount}, {30, 10 * minute, PerAddress}},
+		LimitReset:      {{1, minute, PerAccount}, {10, day, PerAccount}, {30, hour, PerAddress}},
+		LimitActivation: {{1, minute, PerRecipient}, {5, day, PerRecipient}, {30, hour, PerAddress}},
+		LimitEmail:      {{1, minute, PerAccount}, {10, day, PerAccount}, {10, day, PerRecipient}},
+		LimitPhone: {{1, minute, PerRecipient}, {10, day, PerRecipient}, {20, hour, PerAccount}, {30, hour, PerAddress},
+			{500, hour, PerCountry}, {5000, day, PerInstance}},
+		LimitUnproven: {{100, hour, PerCountry}},
 	}
 }
 
-var limitNames = []string{LimitLogin, LimitPassword, LimitRefresh, LimitRegister, LimitReset}
+// limitKinds says by what each name can be counted.
+var limitKinds = map[string][]LimitPer{
+	LimitLogin:      {PerAccount, PerAddress},
+	LimitPassword:   {PerAccount, PerAddress},
+	LimitRefresh:    {PerAddress},
+	LimitRegister:   {PerAddress},
+	LimitReset:      {PerAccount, PerAddress, PerInstance},
+	LimitActivation: {PerRecipient, PerAddress, PerInstance},
+	LimitEmail:      {PerAccount, PerRecipient, PerAddress, PerInstance},
+	LimitPhone:      {PerAccount, PerRecipient, PerAddress, PerCountry, PerInstance},
+	LimitUnproven:   {PerCountry},
+	LimitConfirm:    {PerAccount, PerAddress},
+}
 
 // ParseLimits reads limits such as "login=5/10m/account,20/m/address;register=100/h/address" and puts them in place
 // of those of the same name in base. "off" gives no limit at all. A window is a number and s, m, h or d; without a
@@ -92,7 +136,7 @@ func ParseLimits(text string, base Limits) (Limits, error) {
 func parseLimit(text string) (Limit, error) {
 	part := strings.Split(text, "/")
 	if len(part) != 3 {
-		return Limit{}, fmt.Errorf("limits: %q is not COUNT/WINDOW/account or COUNT/WINDOW/address", text)
+		return Limit{}, fmt.Errorf("limits: %q is not COUNT/WINDOW/PER, such as 5/10m/account", text)
 	}
 	count, err := strconv.Atoi(part[0])
 	if err != nil {
@@ -117,19 +161,16 @@ func parseLimit(text string) (Limit, error) {
 
 func (l Limits) check() error {
 	for name, limits := range l {
-		known := false
-		for _, n := range limitNames {
-			known = known || n == name
-		}
+		kinds, known := limitKinds[name]
 		if !known {
 			return fmt.Errorf("limits: there is no limit named %q", name)
 		}
 		for i, limit := range limits {
-			if limit.Max < 1 || limit.Max > 1_000_000 || limit.Window <= 0 || (limit.Per != PerAccount && limit.Per != PerAddress) {
+			if limit.Max < 1 || limit.Max > 1_000_000 || limit.Window <= 0 {
 				return fmt.Errorf("limits: %s=%d/%s/%s is none", name, limit.Max, limit.Window, limit.Per)
 			}
-			if limit.Per == PerAccount && (name == LimitRefresh || name == LimitRegister) {
-				return fmt.Errorf("limits: %s has no account to count by, only an address", name)
+			if !slices.Contains(kinds, limit.Per) {
+				return fmt.Errorf("limits: %s is counted by %v, not by %q", name, kinds, limit.Per)
 			}
 			for _, other := range limits[:i] {
 				if other.Per == limit.Per && other.Window == limit.Window {
@@ -144,29 +185,50 @@ func (l Limits) check() error {
 // taken is what one attempt took: to be released when it is over, and given back when it turned out well.
 type taken struct {
 	core    *core
-	account []string
-	address []string
+	account []string // counters that a success clears
+	others  []string
 	held    []string
 	verdict verdict
+}
+
+// counted is whom an attempt is counted under, besides the actor's address; "" = nobody.
+type counted struct {
+	account   string // the same text for every spelling and identifier of one account
+	recipient string
+	country   string
+}
+
+// subject is what a limit counts by; "" = it does not apply.
+func (s counted) subject(per LimitPer, actor Actor) string {
+	switch per {
+	case PerAccount:
+		return s.account
+	case PerRecipient:
+		return s.recipient
+	case PerCountry:
+		return s.country
+	case PerInstance:
+		return "all"
+	}
+	return addressBlock(actor.address) // without an address (a host that gave none) there is nothing to count by
 }
 
 // verdict is how an attempt turned out.
 type verdict uint8
 
 const (
-	undecided verdict = iota // nobody learnt anything: the store or the hash workers could not answer, the caller left
-	failed
-	succeeded
+	undecided verdict = iota // it does not count: the store or the hash workers could not answer, the caller left
+	failed                   // it counts
+	succeeded                // it clears the account's counter
 )
 
-// take counts an attempt. account is the same text for every spelling and identifier of one account. When a budget is
-// used up it answers ErrRateLimited with the time to wait, and nothing is counted. When the store cannot be asked the
+// take counts an attempt. When a budget is used up it answers ErrRateLimited with the time to wait, and nothing is counted. When the store cannot be asked the
 // attempt fails: a limiter that is down must not be a way around it.
 //
 // An attempt is counted before it is judged, or a burst would not be counted at all. So that a burst of right
 // passwords is not refused for attempts that are merely under way, those of one account go one by one on this node, and
-// of one address a quarter of its budget at a time. The caller sets the verdict and ends what it got.
-func (c *core) take(ctx context.Context, name string, actor Actor, account string) (t taken, err error) {
+// of one address (or the like) a quarter of its budget at a time. The caller sets the verdict and ends what it got.
+func (c *core) take(ctx context.Context, name string, actor Actor, who counted) (t taken, err error) {
 	t.core = c
 	if c.bound != nil {
 		return t, ErrInTx
@@ -178,17 +240,16 @@ func (c *core) take(ctx context.Context, name string, actor Actor, account strin
 	}()
 	waiting, cancel := context.WithTimeout(ctx, c.cfg.Password.QueueTimeout)
 	defer cancel()
-	// Addresses first: who waits at the gate of a busy address must not keep the owner of an account waiting.
+	// Accounts last: who waits at the gate of a busy address must not keep the owner of an account waiting.
 	limits := slices.SortedStableFunc(slices.Values(c.cfg.Limits[name]), func(a, b Limit) int { return cmp.Compare(b.Per, a.Per) })
 	var takes []LimitTake
 	for _, limit := range limits {
-		subject, atOnce := account, 1
-		if limit.Per == PerAddress {
-			// Without an address (a host that gave none) there is nothing to count by.
-			subject, atOnce = addressBlock(actor.address), max(1, limit.Max/4)
-		}
+		subject, atOnce := who.subject(limit.Per, actor), 1
 		if subject == "" {
 			continue
+		}
+		if limit.Per != PerAccount {
+			atOnce = max(1, limit.Max/4)
 		}
 		key := c.limitKey(name, limit, subject)
 		if err := c.gate.enter(waiting, key, atOnce); err != nil {
@@ -198,7 +259,7 @@ func (c *core) take(ctx context.Context, name string, actor Actor, account strin
 		if limit.Per == PerAccount {
 			t.account = append(t.account, key)
 		} else {
-			t.address = append(t.address, key)
+			t.others = append(t.others, key)
 		}
 		takes = append(takes, LimitTake{Key: key, Max: limit.Max, Window: limit.Window})
 	}
@@ -234,7 +295,7 @@ func (t *taken) end(ctx context.Context) {
 		for _, key := range t.account {
 			returns = append(returns, LimitReturn{Key: key, Clear: t.verdict == succeeded})
 		}
-		for _, key := range t.address {
+		for _, key := range t.others {
 			returns = append(returns, LimitReturn{Key: key})
 		}
 	}

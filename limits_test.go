@@ -1,6 +1,8 @@
 package userapi
 
 import (
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,17 +13,16 @@ import (
 func TestParseLimits(t *testing.T) {
 	got, err := ParseLimits("login=7/30s/account,100/h/address; register=9/2d/address", DefaultLimits())
 	require.NoError(t, err)
-	assert.Equal(t, Limits{
-		LimitLogin:    {{7, 30 * time.Second, PerAccount}, {100, time.Hour, PerAddress}},
-		LimitPassword: DefaultLimits()[LimitPassword],
-		LimitRegister: {{9, 48 * time.Hour, PerAddress}},
-	}, got)
+	want := DefaultLimits()
+	want[LimitLogin] = []Limit{{7, 30 * time.Second, PerAccount}, {100, time.Hour, PerAddress}}
+	want[LimitRegister] = []Limit{{9, 48 * time.Hour, PerAddress}}
+	assert.Equal(t, want, got)
 	off, err := ParseLimits(" off ", DefaultLimits())
 	require.NoError(t, err)
 	assert.Empty(t, off)
-	same, err := ParseLimits("login=5/10m/account,20/m/address", Limits{})
+	same, err := ParseLimits(documented(t), Limits{})
 	require.NoError(t, err)
-	assert.Equal(t, DefaultLimits()[LimitLogin], same[LimitLogin], "the notation of the documentation is the default")
+	assert.Equal(t, DefaultLimits(), same, "the notation of the documentation is the default")
 
 	_, err = ParseLimits("login=5/10m/account,20/m/address;reset=3/h/account", DefaultLimits())
 	require.NoError(t, err)
@@ -30,10 +31,21 @@ func TestParseLimits(t *testing.T) {
 		"login", "login=", "login=5", "login=5/10m", "login=5/10m/planet", "login=0/m/account", "login=-1/m/account", "login=x/m/account",
 		"login=5/10y/account", "login=5//account", "login=5/0m/account", "login=5/-1m/account", "nothing=5/m/account", "login=5/1.5m/account", "login=5/m/account/x",
 		"login=5/10m/account,10/10m/account", "login=3/m/account;login=100/m/account", "register=5/m/account", "refresh=5/m/account",
+		"login=5/m/recipient", "confirm=5/m/country", "unproven=5/m/account", "reset=5/m/recipient", "phone=5/m/planet",
 	} {
 		_, err := ParseLimits(bad, DefaultLimits())
 		assert.Error(t, err, bad)
 	}
+}
+
+// documented is the notation in the comment of DefaultLimits.
+func documented(t *testing.T) string {
+	source, err := os.ReadFile("limits.go")
+	require.NoError(t, err)
+	_, text, _ := strings.Cut(string(source), "// DefaultLimits is\n")
+	text, _, ok := strings.Cut(text, "func DefaultLimits")
+	require.True(t, ok)
+	return strings.NewReplacer("//", "", "\n", "", "\t", "").Replace(text)
 }
 
 func TestAddressBlock(t *testing.T) {

@@ -2,7 +2,15 @@ package userapi
 
 import (
 	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"strconv"
+	"sync"
 	"time"
 )
 
@@ -68,3 +76,187 @@ type Sender interface {
 // ErrUndeliverable is what a Sender wraps when trying again cannot help: there is no such number or mailbox, or the
 // recipient is not to be written to. It never reaches a requester.
 var ErrUndeliverable = errors.New("userapi: the message can never be delivered")
+
+// compose seals a message for the outbox: what waits there can be read with the secret of the API alone.
+func (c *core) compose(ctx context.Context, actor Actor, user User, m Message, challengeID string) (SealedMessage, error) {
+	m.ID, m.UserID, m.Name, m.Address = newID(), user.ID, user.DisplayName(), actor.address
+	if locale := c.cfg.Verification.Locale; locale != nil {
+		m.Locale = locale(ctx, user.clone())
+	}
+	sealed, err := c.tokens.seal(m)
+	return SealedMessage{ID: m.ID, ChallengeID: challengeID, UserID: user.ID, Sealed: sealed, ExpiresAt: m.ExpiresAt}, err
+}
+
+// noticeLives is how long a notice is news.
+const noticeLives = 24 * time.Hour
+
+// notify makes a notice to an address of an account. Without mail there is none.
+func (c *core) notify(ctx context.Context, actor Actor, user User, to string, n Notice) ([]SealedMessage, error) {
+	if c.cfg.Verification.Mail == nil || to == "" {
+		return nil, nil
+	}
+	m, err := c.compose(ctx, actor, user, Message{
+		Channel: ChannelEmail, To: to, Purpose: PurposeNotice, Notice: n, ExpiresAt: c.nowMillis().Add(noticeLives),
+	}, "")
+	return []SealedMessage{m}, err
+}
+
+// sealedFields is a Message with its secrets in the open. It exists sealed alone.
+type sealedFields struct {
+	Message
+	Code, Token, Link, Text, HTML string
+}
+
+// seal encrypts a message (AES-256-GCM), bound to the row it is stored in.
+func (k *tokenKeys) seal(m Message) ([]byte, error) {
+	plain, err := json.Marshal(sealedFields{m, string(m.Code), string(m.Token), string(m.Link), string(m.Text), string(m.HTML)})
+	if err != nil {
+		return nil, err
+	}
+	gcm, err := sealer(k.outbox[k.newest])
+	if err != nil {
+		return nil, err
+	}
+	return gcm.Seal([]byte(k.newest), nil, plain, []byte(m.ID)), nil
+}
+
+// open reads what seal made. It fails on anything that was made with an unknown secret, for another row, or touched.
+func (k *tokenKeys) open(id string, sealed []byte) (Message, error) {
+	size := len(k.newest)
+	if len(sealed) < size || k.outbox[string(sealed[:size])] == nil {
+		return Message{}, errors.New("userapi: sealed with a secret that is not known here")
+	}
+	gcm, err := sealer(k.outbox[string(sealed[:size])])
+	if err != nil {
+		return Message{}, err
+	}
+	plain, err := gcm.Open(nil, nil, sealed[size:], []byte(id))
+	if err != nil {
+		return Message{}, err
+	}
+	var f sealedFields
+	err = json.Unmarshal(plain, &f)
+	m := f.Message
+	m.Code, m.Token, m.Link, m.Text, m.HTML = Secret(f.Code), Secret(f.Token), Secret(f.Link), Secret(f.Text), Secret(f.HTML)
+	return m, err
+}
+
+func sealer(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
+}
+
+// queued tells the host that something waits for Deliver.
+func (c *core) queued(ctx context.Context, out Outgoing) {
+	if hook := c.hooks.MessageQueued; hook != nil && len(out.Messages) > 0 {
+		c.after(ctx, "MessageQueued", hook)
+	}
+}
+
+const (
+	deliverAtOnce = 8
+	// sendFor bounds one attempt, and leaseFor is longer: another node takes a message over only when this one is gone.
+	sendFor  = 25 * time.Second
+	leaseFor = 40 * time.Second
+	maxDelay = time.Minute
+)
+
+// Deliver sends what waits in the outbox and is due, at most 8 messages at once, and returns how many were sent when
+// nothing is due any more. A message that could not be sent is due again after a second, then two, and so on up to a
+// minute, until its code or token expires. Nothing else sends: call it every second or so, or when Hooks.MessageQueued
+// runs, from one node or from all (a message is given to one of them at a time). A process that ends between sending and
+// noting it sends the same message again after 40 s.
+//
+// ErrNoSender without any Sender; ErrUnavailable. What a Sender says is logged, and is no error here.
+func (a *API) Deliver(ctx context.Context) (sent int, err error) {
+	c := a.core
+	if c.bound != nil {
+		return 0, ErrInTx
+	}
+	if c.cfg.Verification.Mail == nil && c.cfg.Verification.SMS == nil {
+		return 0, ErrNoSender
+	}
+	for {
+		due, err := c.store.LeaseMessages(ctx, deliverAtOnce, leaseFor)
+		if err != nil || len(due) == 0 {
+			return sent, err
+		}
+		results := make([]bool, len(due))
+		failures := make([]error, len(due))
+		var all sync.WaitGroup
+		for i, row := range due {
+			all.Go(func() { results[i], failures[i] = c.deliver(ctx, row) })
+		}
+		all.Wait()
+		for _, ok := range results {
+			if ok {
+				sent++
+			}
+		}
+		if err := errors.Join(failures...); err != nil {
+			return sent, AsError(err)
+		}
+	}
+}
+
+// deliver sends one message, and notes what became of it even if the caller is being stopped.
+func (c *core) deliver(ctx context.Context, row SealedMessage) (sent bool, err error) {
+	note := context.WithoutCancel(ctx)
+	m, err := c.tokens.open(row.ID, row.Sealed)
+	user, expired := User{ID: row.UserID}, !c.cfg.Now().Before(row.ExpiresAt)
+	switch {
+	case err != nil && !expired:
+		// Another node may know the secret it was sealed with: one to which a new secret came first.
+		c.log.ErrorContext(ctx, "a message in the outbox cannot be read", slog.String("message", row.ID), slog.String("error", err.Error()))
+		return false, c.store.DelayMessage(note, MessageDelay{ID: row.ID, Attempt: row.Attempt, After: maxDelay / 4})
+	case err == nil && m.To == "": // a decoy
+		return false, c.store.EndMessage(note, MessageEnd{ID: row.ID})
+	case expired:
+		return false, c.giveUp(note, row, user, EventMessageFailed, "expired after "+strconv.Itoa(row.Attempt-1)+" attempts")
+	}
+	m.Attempt = row.Attempt
+	err = c.send(ctx, m)
+	switch {
+	case err == nil:
+		return true, c.store.EndMessage(note, MessageEnd{ID: row.ID})
+	case errors.Is(err, ErrUndeliverable):
+		c.log.WarnContext(ctx, "a message can never be delivered", slog.String("message", row.ID), slog.String("purpose", string(m.Purpose)), slog.String("error", err.Error()))
+		return false, c.giveUp(note, row, user, EventMessageFailed, string(m.Purpose)+" undeliverable")
+	}
+	delay := min(time.Second<<min(row.Attempt-1, 10), maxDelay)
+	delay = delay/2 + mathrand.N(delay) // apart from the other messages that failed with it
+	if ctx.Err() != nil {
+		delay = 0 // stopped, not failed: the next process may send at once
+	} else {
+		c.log.WarnContext(ctx, "a message could not be sent", slog.String("message", row.ID), slog.String("purpose", string(m.Purpose)),
+			slog.Int("attempt", row.Attempt), slog.Duration("again", delay), slog.String("error", err.Error()))
+	}
+	return false, c.store.DelayMessage(note, MessageDelay{ID: row.ID, Attempt: row.Attempt, After: delay})
+}
+
+// giveUp ends a message that will not arrive, and the challenge nobody will ever answer.
+func (c *core) giveUp(ctx context.Context, row SealedMessage, user User, kind EventKind, detail string) error {
+	return c.store.EndMessage(ctx, MessageEnd{ID: row.ID, Void: true, Event: c.event(System(), kind, user, detail)})
+}
+
+// send hands a message to its Sender. A panic is a failure of the Sender, not of the process.
+func (c *core) send(ctx context.Context, m Message) (err error) {
+	sender := c.cfg.Verification.Mail
+	if m.Channel == ChannelSMS {
+		sender = c.cfg.Verification.SMS
+	}
+	if sender == nil {
+		return ErrNoSender
+	}
+	ctx, cancel := context.WithTimeout(ctx, sendFor)
+	defer cancel()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the Sender panicked: %T", p)
+		}
+	}()
+	return sender.Send(ctx, m)
+}

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -336,4 +337,104 @@ func (p *Passwords) SetByIdentifier(ctx context.Context, actor Actor, identifier
 		return User{}, Tokens{}, err
 	}
 	return p.Set(ctx, actor, acc.ID, password, current)
+}
+
+// ResetRequest asks for a link to set a new password with.
+type ResetRequest struct {
+	Identifier string // as for a login; the link goes to the account's e-mail address alone
+	// LinkTemplate takes the place of Verification.ResetLink; its origin has to be among Verification.LinkOrigins.
+	LinkTemplate string
+}
+
+// RequestReset mails a link to whoever owns the account, if it is active, has an e-mail address and is not exempt by
+// Verification.DenyResetRoles. Whether it is so, neither the answer nor its time tells. Nothing changes until Reset; a link
+// asked for before is void.
+//
+// ErrInvalid for what can be no identifier and for a LinkTemplate that is not allowed; ErrRateLimited within the cool-down,
+// whether or not there is such an account; ErrNoSender.
+func (p *Passwords) RequestReset(ctx context.Context, actor Actor, r ResetRequest) error {
+	if err := actor.some(); err != nil {
+		return err
+	}
+	v := &p.cfg.Verification
+	if v.Mail == nil {
+		return ErrNoSender
+	}
+	if _, ok := parseIdentifier(r.Identifier); !ok {
+		return ErrInvalid.Field("email", "not an e-mail address or username")
+	}
+	if err := v.checkTemplate(r.LinkTemplate); err != nil {
+		return err
+	}
+	acc, subject, err := p.loginAccount(ctx, r.Identifier)
+	if err != nil {
+		return err
+	}
+	attempt, err := p.take(ctx, LimitReset, actor, counted{account: subject})
+	if err != nil {
+		return err
+	}
+	defer attempt.end(ctx)
+	for range maxTries {
+		var out Outgoing
+		if acc.Active && acc.EmailKey != "" && !slices.ContainsFunc(v.DenyResetRoles, acc.HasRole) {
+			out, err = p.pose(ctx, actor, asked{purpose: PurposeReset, user: acc.User, target: acc.EmailKey, template: r.LinkTemplate})
+		} else {
+			out, err = p.decoy(ctx, actor, PurposeReset, subject)
+		}
+		if err != nil {
+			return err
+		}
+		err = p.store.InsertChallenge(ctx, ChallengeInsert{Outgoing: out, IfVersion: acc.Version, Event: p.event(actor, EventResetAsked, acc.User, "")})
+		if errors.Is(err, ErrChanged) {
+			if acc, _, err = p.loginAccount(ctx, r.Identifier); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		attempt.verdict = failed // it counts
+		p.queued(ctx, out)
+		return nil
+	}
+	return ErrUnavailable
+}
+
+// Reset sets a new password by the token that RequestReset mailed. All sessions, tokens and pending challenges of the
+// account end, and nobody is logged in. That the token came back proves the mailbox, so the address is marked as proven;
+// when that is the first proof of it, the mark of a phone number goes: whoever had that proven may have been somebody else.
+//
+// ErrInvalidLink for a token that is unknown, used, expired or void; ErrWeakPassword and ErrInvalid, which leave the token
+// as it is; ErrRateLimited.
+func (p *Passwords) Reset(ctx context.Context, actor Actor, token, password Secret) error {
+	if err := actor.some(); err != nil {
+		return err
+	}
+	if err := wellFormedPassword(password); err != nil {
+		return err
+	}
+	t, err := p.tryToken(ctx, actor, token, PurposeReset)
+	if err != nil {
+		return err
+	}
+	defer t.end(ctx)
+	hash := ""
+	_, _, err = p.fulfil(ctx, actor, t, fulfilment{kind: EventPasswordReset, refusal: ErrInvalidLink, decide: func(before Account, w *UserUpdate) error {
+		if !before.Active || before.EmailKey != t.Target {
+			return ErrInvalidCode
+		}
+		if hash == "" {
+			if hash, err = p.hashNew(ctx, password, before); err != nil {
+				return err
+			}
+		}
+		w.Account.PasswordHash, w.Account.EmailVerified = hash, true
+		w.Account.PhoneVerified = before.PhoneVerified && before.EmailVerified
+		w.EndSessions, w.Voids = true, allPurposes
+		w.Outgoing.Messages, err = p.notify(ctx, actor, before.User, before.EmailKey, NoticePasswordChanged)
+		return err
+	}})
+	return err
 }

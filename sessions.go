@@ -83,6 +83,8 @@ func (s *Sessions) EndAll(ctx context.Context, actor Actor, userID string) error
 		err = s.store.ChangeUser(ctx, UserUpdate{
 			Scope: actor.scope(), Account: acc, IfVersion: acc.Version, CustomerBefore: acc.CustomerID,
 			EndSessions: true, Revoke: revoke, Event: s.event(actor, EventSessionsEnded, acc.User, ""),
+			// Whoever is shut out by this may have asked for an address of their own.
+			Voids: []Purpose{PurposeEmail, PurposeEmailChange, PurposePhone},
 		})
 		if !s.again(err) {
 			return s.wrote(err, revoke...)

@@ -26,6 +26,8 @@ type Store interface {
 	CustomerStore
 	RevocationStore
 	LimitStore
+	ChallengeStore
+	OutboxStore
 	EventStore
 	MaintenanceStore
 }
@@ -60,6 +62,7 @@ type Account struct {
 	UsernameKey  string // canonical username, globally unique; "" = none
 	NameKey      string // case-folded name for search and order, at most 2,560 bytes
 	PasswordHash string // "" = no password
+	Pending      bool   // registered by whoever asked and never activated: Sweep erases it in the end
 	Epoch        int64  // tokens of an earlier epoch are dead
 	Version      int64  // grows with every change of the row or its roles, but not with LastLogin
 }
@@ -91,9 +94,10 @@ type UserStore interface {
 	// is none), then, for an active account, counts: ErrQuota. ErrIDTaken, ErrEmailTaken, ErrUsernameTaken,
 	// ErrPhoneTaken (a verified one). ErrInvalid with field "roles" when a role is gone.
 	InsertUser(ctx context.Context, w UserInsert) error
-	// ChangeUser replaces the account's row, but LastLogin and CreatedAt. ErrNotFound outside the scope, ErrChanged
-	// when the row is no longer at w.IfVersion, else as InsertUser (an account never moves to a customer that is not
-	// there); ErrLastAdmin with w.KeepAdmin.
+	// ChangeUser replaces the account's row, but LastLogin and CreatedAt, and ends the account's challenges whose purpose is
+	// in w.Voids, with their messages. ErrNotFound outside the scope, ErrChanged when the row is no longer at w.IfVersion,
+	// then ErrInvalidCode when the challenge w.Consumes is gone, else as InsertUser (an account never moves to a customer
+	// that is not there); ErrLastAdmin with w.KeepAdmin.
 	ChangeUser(ctx context.Context, w UserUpdate) error
 	// DeleteUser erases the account with all that hangs on it, but events. ErrNotFound, ErrChanged, ErrLastAdmin.
 	DeleteUser(ctx context.Context, w UserDelete) error
@@ -113,12 +117,13 @@ type UserFilter struct {
 	Limit     int
 }
 
-// UserInsert is a new account (Version 1) with its roles, and the first session where registration logs in. LastLogin is
-// stored as it is given.
+// UserInsert is a new account (Version 1) with its roles, the first session where registration logs in, and what is to be
+// sent where it does not. LastLogin is stored as it is given.
 type UserInsert struct {
-	Account Account
-	Session *Session
-	Event   Event
+	Account  Account
+	Session  *Session
+	Outgoing Outgoing
+	Event    Event
 }
 
 // UserUpdate is a changed account. Everything in it happens or nothing does. Account.Version is ignored: the
@@ -134,8 +139,22 @@ type UserUpdate struct {
 	EndSessions    bool     // end the sessions of the account
 	Replaces       string   // with EndSessions: ErrChanged when the account's session with this id has ended already; "" = none
 	Session        *Session // with EndSessions and Replaces: open this one in its place
+	Consumes       string   // ErrInvalidCode unless the account's challenge with this id is there; it ends with the write. "" = none
+	Voids          []Purpose
+	Releases       *PhoneRelease
+	Outgoing       Outgoing // after Voids
 	Revoke         []Revocation
 	Event          Event
+}
+
+// PhoneRelease takes a verified number from the account that held it, in the write that gives it to another. Its phone
+// stays, unverified; its Version goes up by one. ErrChanged unless the account is at IfVersion and its verified phone is
+// Phone.
+type PhoneRelease struct {
+	UserID    string
+	Phone     string
+	IfVersion int64
+	Event     Event
 }
 
 // UserDelete erases an account.
@@ -311,6 +330,100 @@ type LimitReturn struct {
 	Clear bool
 }
 
+// Challenge is a code or a link token that has not come back yet. There is one for each Purpose and Subject: a new one
+// takes the place of the old one, whose messages go with it.
+type Challenge struct {
+	ID        string
+	Purpose   Purpose
+	Subject   string // whose it is, at most 64 bytes: a user id, or the number of an anonymous proof
+	UserID    string // the account it is for; "" = none
+	Target    string // the canonical e-mail address or E.164 number it was sent to
+	Display   string // of PurposeEmailChange: the address as it was typed
+	MAC       string // a keyed hash of the secret, bound to all of the above
+	Tries     int    // how many were made
+	MaxTries  int
+	ExpiresAt time.Time
+}
+
+// SealedMessage is a message that waits to be sent, readable only with the secret of the API.
+type SealedMessage struct {
+	ID          string
+	ChallengeID string // the challenge it carries the secret of; "" = none
+	UserID      string // "" = of no account
+	Sealed      []byte // at most 16 KiB
+	Attempt     int    // how often it was leased; 0 when it is written
+	ExpiresAt   time.Time
+}
+
+// Outgoing is what a write gives to send: a challenge, messages, both or nothing.
+type Outgoing struct {
+	Challenge *Challenge
+	Messages  []SealedMessage
+}
+
+// ChallengeStore keeps codes and link tokens until they come back.
+type ChallengeStore interface {
+	// InsertChallenge stores w.Outgoing. With a challenge that has a UserID it starts by changing the account's row, so that it
+	// conflicts with whatever voids challenges, on every node of a cluster; ErrChanged unless that row is at w.IfVersion, which
+	// stays as it is.
+	InsertChallenge(ctx context.Context, w ChallengeInsert) error
+	// TryChallenge counts one try and returns the challenge, the try included. ErrNotFound, and nothing counted, when there is
+	// none, when it has expired (w.Now is at or behind ExpiresAt) or MaxTries are used up: of any number of parallel callers
+	// MaxTries get it.
+	TryChallenge(ctx context.Context, w ChallengeTry) (Challenge, error)
+	// ReturnTry takes one try back. No error when the challenge is gone.
+	ReturnTry(ctx context.Context, id string) error
+	// EndChallenge deletes a challenge and its messages: of any number of callers one gets nil, the others ErrNotFound.
+	EndChallenge(ctx context.Context, w ChallengeEnd) error
+}
+
+// ChallengeInsert is a new challenge, or messages alone.
+type ChallengeInsert struct {
+	Outgoing  Outgoing
+	IfVersion int64 // of the account, with Challenge.UserID
+	Event     Event
+}
+
+// ChallengeTry asks for one try: by ID, or, where that is "", by Purpose and Subject.
+type ChallengeTry struct {
+	ID      string
+	Purpose Purpose
+	Subject string
+	Now     time.Time
+}
+
+// ChallengeEnd ends a challenge.
+type ChallengeEnd struct {
+	ID    string
+	Event Event
+}
+
+// OutboxStore keeps messages until they are sent. Its waits are by the database's clock.
+type OutboxStore interface {
+	// LeaseMessages gives at most limit messages that are due, expired ones too, to this caller alone for the time of the
+	// lease: unless they are ended or delayed until then, they are due again. Attempt goes up by one. The oldest come first.
+	LeaseMessages(ctx context.Context, limit int, lease time.Duration) ([]SealedMessage, error)
+	// DelayMessage makes a message due again after a while, unless it was leased again since. No error when it is gone.
+	DelayMessage(ctx context.Context, w MessageDelay) error
+	// EndMessage deletes a message, and with w.Void the challenge it belongs to. No error when it is gone already, and then no
+	// event either.
+	EndMessage(ctx context.Context, w MessageEnd) error
+}
+
+// MessageDelay puts a message off.
+type MessageDelay struct {
+	ID      string
+	Attempt int // as leased
+	After   time.Duration
+}
+
+// MessageEnd is the end of a message: sent (no Event), or given up.
+type MessageEnd struct {
+	ID    string
+	Void  bool  // its challenge too
+	Event Event // without ID: none
+}
+
 // EventStore keeps the audit trail: append-only.
 type EventStore interface {
 	// AddEvent stores an event that belongs to no other write, such as a failed login.
@@ -320,8 +433,9 @@ type EventStore interface {
 // MaintenanceStore keeps the store small and tells whether it is there.
 type MaintenanceStore interface {
 	// Sweep deletes at most batch rows of each kind that have expired: sessions past their absolute or idle end,
-	// counters whose window is over, and, by the database's clock, revocations nobody needs any more. It returns how
-	// many went.
+	// counters whose window is over, challenges past their end, messages an hour past theirs (until then LeaseMessages gives
+	// them, to be told of), accounts that are Pending and unchanged since w.PendingBefore (with their roles, challenges and messages), and, by the
+	// database's clock, revocations nobody needs any more. It returns how many went.
 	Sweep(ctx context.Context, w SweepBefore) (int, error)
 	// Ping asks the database something.
 	Ping(ctx context.Context) error
@@ -332,4 +446,6 @@ type SweepBefore struct {
 	Now   time.Time
 	Idle  time.Duration // sessions not seen for this long have ended
 	Batch int
+
+	PendingBefore time.Time // pending accounts with an earlier UpdatedAt go; zero = none
 }

@@ -73,6 +73,8 @@ type tokenKeys struct {
 	hmac             map[string]*accessKey // by kid, newest and old secrets; empty with ring
 	ring             *Keyring              // nil: HS256
 	refresh          map[string][]byte     // by kid
+	challenge        map[string][]byte     // by kid
+	outbox           map[string][]byte     // by kid
 	cursorKey        []byte
 	limitKey         []byte
 	parser           *jwt.Parser
@@ -86,12 +88,13 @@ func derive(secret Secret, purpose string, size int) ([]byte, error) {
 func newTokenKeys(cfg Config) (*tokenKeys, error) {
 	k := &tokenKeys{
 		issuer: cfg.Issuer, audience: cfg.Audience, hmac: map[string]*accessKey{}, refresh: map[string][]byte{}, ring: cfg.Keys,
+		challenge: map[string][]byte{}, outbox: map[string][]byte{},
 		parser: jwt.NewParser(jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation(),
 			jwt.WithValidMethods([]string{"HS256", "EdDSA", "ES256", "RS256"})),
 	}
 	for i, secret := range append([]Secret{cfg.Secret}, cfg.OldSecrets...) {
-		var made [5][]byte
-		for j, purpose := range []string{"key id", "access token", "refresh token", "cursor", "limit"} {
+		var made [7][]byte
+		for j, purpose := range []string{"key id", "access token", "refresh token", "cursor", "limit", "challenge", "outbox"} {
 			size := 32
 			if j == 0 {
 				size = 6
@@ -106,7 +109,7 @@ func newTokenKeys(cfg Config) (*tokenKeys, error) {
 		if k.ring == nil {
 			k.hmac[id] = &accessKey{alg: "HS256", sign: made[1], verify: made[1]}
 		}
-		k.refresh[id] = made[2]
+		k.refresh[id], k.challenge[id], k.outbox[id] = made[2], made[5], made[6]
 		if i == 0 {
 			k.newest, k.cursorKey, k.limitKey = id, made[3], made[4]
 		}

@@ -1,7 +1,7 @@
 // Package userapi keeps users, roles, customers (tenants) and sessions, and issues and revokes their tokens, inside
 // the host's own server and database.
 //
-// A host makes one API value from a Config and calls its nouns (Users, Auth, Sessions, Roles, Customers, Passwords), each with an
+// A host makes one API value from a Config and calls its nouns (Users, Auth, Sessions, Roles, Customers, Passwords, Contacts), each with an
 // Actor that says on whose behalf. The package httpadapter serves the same nouns over HTTP; the packages under store
 // keep the data. Nothing here starts a goroutine, reads a global or writes to the process: the host owns database,
 // mux, logger and clock.
@@ -48,6 +48,8 @@ type Config struct {
 	SessionsPerUser int           // the oldest end beyond it; default 100
 
 	Registration Registration
+	// Verification is how codes and links are made and sent.
+	Verification Verification
 	// MayGrant says whether the actor ranks above a role: may give it, take it, and change a user who holds it.
 	// Default: admin above every role, nobody else above any.
 	MayGrant func(actor Actor, role string) bool
@@ -78,6 +80,7 @@ type RegistrationPolicy string
 const (
 	RegistrationClosed RegistrationPolicy = "closed" // nobody; the default
 	RegistrationOpen   RegistrationPolicy = "open"   // anybody; the account is active and logged in at once
+	RegistrationVerify RegistrationPolicy = "verify" // anybody with a mailbox: the account is inactive until Auth.Activate
 )
 
 // Registration configures Users.Register. Customer and roles have to exist when somebody registers; New does not look.
@@ -85,6 +88,9 @@ type Registration struct {
 	Policy   RegistrationPolicy
 	Customer string   // id of the customer that new accounts belong to; required unless closed
 	Roles    []string // codes of the roles they get
+	// PendingLifetime is how long an account that was never activated, and not registered anew, keeps its names from
+	// others before Sweep erases it. Default 3 days, at least Verification.LinkLifetime.
+	PendingLifetime time.Duration
 }
 
 // API is the library: one field per noun.
@@ -95,6 +101,7 @@ type API struct {
 	Roles     *Roles
 	Customers *Customers
 	Passwords *Passwords
+	Contacts  *Contacts
 
 	core *core
 }
@@ -132,7 +139,7 @@ func New(cfg Config) (*API, error) {
 }
 
 func assemble(c *core) *API {
-	return &API{Users: &Users{c}, Auth: &Auth{c}, Sessions: &Sessions{c}, Roles: &Roles{c}, Customers: &Customers{c}, Passwords: &Passwords{c}, core: c}
+	return &API{Users: &Users{c}, Auth: &Auth{c}, Sessions: &Sessions{c}, Roles: &Roles{c}, Customers: &Customers{c}, Passwords: &Passwords{c}, Contacts: &Contacts{c}, core: c}
 }
 
 // complete fills in the defaults and refuses what cannot work, all of it in one error.
@@ -181,11 +188,14 @@ func (cfg *Config) complete() error {
 	case "":
 		cfg.Registration.Policy = RegistrationClosed
 	case RegistrationClosed:
-	case RegistrationOpen:
+	case RegistrationOpen, RegistrationVerify:
 		require(cfg.Registration.Customer != "", "Registration.Customer is required unless registration is closed")
 	default:
-		require(false, "Registration.Policy is none of closed and open")
+		require(false, "Registration.Policy is none of closed, open and verify")
 	}
+	cfg.Verification.complete(require)
+	fill(&cfg.Registration.PendingLifetime, 3*day)
+	require(cfg.Registration.PendingLifetime >= cfg.Verification.LinkLifetime, "Registration.PendingLifetime has to be at least Verification.LinkLifetime")
 	if cfg.MayGrant == nil {
 		cfg.MayGrant = defaultMayGrant
 	}
@@ -310,7 +320,10 @@ const sweepBatch = 1000
 func (a *API) Sweep(ctx context.Context) (int, error) {
 	total := 0
 	for {
-		n, err := a.core.store.Sweep(ctx, SweepBefore{Now: a.core.nowMillis(), Idle: a.core.cfg.SessionIdle, Batch: sweepBatch})
+		n, err := a.core.store.Sweep(ctx, SweepBefore{
+			Now: a.core.nowMillis(), Idle: a.core.cfg.SessionIdle, Batch: sweepBatch,
+			PendingBefore: a.core.nowMillis().Add(-a.core.cfg.Registration.PendingLifetime),
+		})
 		total += n
 		if err != nil || n < sweepBatch {
 			return total, err

@@ -9,9 +9,13 @@ import (
 )
 
 // Change changes an account. What it ends: a change of the roles ends the user's access tokens; a change of e-mail or
-// password, an e-mail address marked as proven, deactivation and a move to another customer end all sessions. Where it
+// password, an e-mail address marked as proven, deactivation and a move to another customer end all sessions, and with them,
+// but for the mark, all pending codes and links. Where it
 // is the actor's own account and the actor stays, the returned Tokens take the place of theirs: of a new session where all
 // have ended, else an access token alone. Otherwise they are zero.
+//
+// Where mail is wired (Verification.Mail), one's own new e-mail address has to be proven first: the old one stays, and a
+// link goes to the new one, as with Contacts.RequestEmail. Whoever's password or e-mail address was changed is told by mail.
 //
 // Oneself may change e-mail, username, phone, names and password; a service the same of users it ranks above, and the
 // names of all who hold neither admin nor service; admins and System also Active and Roles; System also CustomerID and
@@ -40,7 +44,12 @@ func (c *core) change(ctx context.Context, actor Actor, id string, ch UserChange
 	if len(ch.CurrentPassword) > maxPassword {
 		return User{}, Tokens{}, ErrInvalid.Field("current_password", "at most 1,024 bytes")
 	}
-	run := changing{core: c, actor: actor, ch: ch}
+	run := changing{core: c, actor: actor, ch: ch, proof: ownerProof{current: ch.CurrentPassword}}
+	defer func() {
+		if run.mail.core != nil {
+			run.mail.end(ctx)
+		}
+	}()
 	for range maxTries {
 		user, tokens, err := run.once(ctx, id)
 		if !c.again(err) {
@@ -73,7 +82,8 @@ type changing struct {
 	actor Actor
 	ch    UserChange
 
-	proved  string // the hash the current password was checked against; "" = a fresh login was proof enough
+	proof   ownerProof
+	mail    taken // for the link to a new address of one's own
 	newHash string
 }
 
@@ -96,9 +106,14 @@ func (run *changing) once(ctx context.Context, id string) (User, Tokens, error) 
 		return fail(err)
 	}
 	self := run.actor.is(id)
-	credential := run.ch.Password != nil || after.EmailKey != before.EmailKey
-	if self && credential {
-		if err := run.prove(ctx, before); err != nil {
+	if self && (run.ch.Password != nil || after.EmailKey != before.EmailKey) {
+		if err := run.prove(ctx, run.actor, before, &run.proof); err != nil {
+			return fail(err)
+		}
+	}
+	var outgoing Outgoing
+	if self && after.EmailKey != before.EmailKey && after.EmailKey != "" && run.cfg.Verification.Mail != nil {
+		if outgoing, err = run.proveFirst(ctx, before, &after); err != nil {
 			return fail(err)
 		}
 	}
@@ -115,24 +130,66 @@ func (run *changing) once(ctx context.Context, id string) (User, Tokens, error) 
 			return fail(err)
 		}
 	}
-
-	w := run.write(before, after, credential)
-	own, err := run.ownSession(ctx, &w, self)
-	if err != nil {
+	w := run.write(before, after)
+	if w.Outgoing, err = run.tell(ctx, before, after, outgoing); err != nil {
 		return fail(err)
+	}
+	return run.commit(ctx, w, self)
+}
+
+// commit writes the change, and gives tokens to an actor whose own have ended with it.
+func (run *changing) commit(ctx context.Context, w UserUpdate, self bool) (User, Tokens, error) {
+	user := w.Account.User
+	own, err := run.ownSession(ctx, run.actor, &w, self, run.proof.checked != "")
+	if err != nil {
+		return User{}, Tokens{}, err
 	}
 	if err := run.wrote(run.store.ChangeUser(ctx, w), w.Revoke...); err != nil {
-		return fail(err)
+		return User{}, Tokens{}, err
 	}
-	run.userUpdated(ctx, after.User)
+	if run.mail.core != nil {
+		run.mail.verdict = failed // it counts
+	}
+	run.queued(ctx, w.Outgoing)
+	run.userUpdated(ctx, user)
 	if own.ID == "" {
-		return after.User, Tokens{}, nil
+		return user, Tokens{}, nil
 	}
 	tokens, err := run.issue(w.Account, own)
 	if w.Session == nil { // the session goes on, and so does its refresh token, whatever its counter is by now
 		tokens.Refresh, tokens.RefreshExpiresAt = "", time.Time{}
 	}
-	return after.User, tokens, err
+	return user, tokens, err
+}
+
+// proveFirst leaves the own e-mail address as it is, and has the new one proven: see Contacts.ConfirmEmail.
+func (run *changing) proveFirst(ctx context.Context, before Account, after *Account) (Outgoing, error) {
+	q := asked{purpose: PurposeEmailChange, user: before.User, target: after.EmailKey, display: after.Email}
+	after.Email, after.EmailKey, after.EmailVerified = before.Email, before.EmailKey, before.EmailVerified
+	if run.mail.core == nil {
+		var err error
+		if run.mail, err = run.take(ctx, LimitEmail, run.actor, counted{account: "#" + before.ID, recipient: q.target}); err != nil {
+			return Outgoing{}, err
+		}
+	}
+	return run.poseEmail(ctx, run.actor, q)
+}
+
+// tell adds what the owner of a changed account has to hear of, wherever it was changed (OWASP ASVS 6.3.7).
+func (run *changing) tell(ctx context.Context, before, after Account, out Outgoing) (Outgoing, error) {
+	for notice, due := range map[Notice]bool{
+		NoticePasswordChanged: run.ch.Password != nil,
+		NoticeEmailChanged:    after.EmailKey != before.EmailKey,
+	} {
+		if due {
+			m, err := run.notify(ctx, run.actor, before.User, before.EmailKey, notice)
+			if err != nil {
+				return out, err
+			}
+			out.Messages = append(out.Messages, m...)
+		}
+	}
+	return out, nil
 }
 
 // ownSession is the session that new tokens are issued for, if the change ends the actor's own tokens but not their
@@ -140,13 +197,13 @@ func (run *changing) once(ctx context.Context, id string) (User, Tokens, error) 
 // (OWASP ASVS 7.2.4). Inside a host's transaction nothing is issued: it may be rolled back.
 //
 // A change of one's own credentials stands on the session it is made in: when that has ended meanwhile, the change is
-// refused, or a thief who is just being shut out could still set a password.
-func (run *changing) ownSession(ctx context.Context, w *UserUpdate, self bool) (Session, error) {
+// refused, or a thief who is just being shut out could still set a password. proved says that the password was given now.
+func (c *core) ownSession(ctx context.Context, actor Actor, w *UserUpdate, self, proved bool) (Session, error) {
 	if !self || len(w.Revoke) == 0 {
 		return Session{}, nil
 	}
-	id := run.actor.identity
-	sa, err := run.store.SessionByID(ctx, id.SessionID())
+	id := actor.identity
+	sa, err := c.store.SessionByID(ctx, id.SessionID())
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return Session{}, ErrTokenRevoked
@@ -156,13 +213,13 @@ func (run *changing) ownSession(ctx context.Context, w *UserUpdate, self bool) (
 		w.Replaces = sa.Session.ID
 	}
 	switch {
-	case !w.Account.Active || run.bound != nil:
+	case !w.Account.Active || c.bound != nil:
 		return Session{}, nil
 	case !w.EndSessions:
 		return sa.Session, nil
 	}
-	s := run.newSession(run.actor, w.Account.ID, id.Methods())
-	if run.proved == "" {
+	s := c.newSession(actor, w.Account.ID, id.Methods())
+	if !proved {
 		s.AuthTime = sa.Session.AuthTime
 	}
 	w.Session = &s
@@ -188,6 +245,7 @@ func (run *changing) apply(ctx context.Context, a Account) (Account, error) {
 	}
 	if ch.Active != nil {
 		a.Active = *ch.Active
+		a.Pending = a.Pending && !a.Active
 	}
 	if ch.CustomerID != nil {
 		a.CustomerID = *ch.CustomerID
@@ -211,38 +269,44 @@ func (run *changing) mayRegrant(before, after []Role) error {
 	return nil
 }
 
+// ownerProof is how somebody shows that an account is theirs.
+type ownerProof struct {
+	current Secret // the password; "" = a login within the last 5 minutes has to do
+	checked string // the hash it was checked against
+}
+
 // prove makes sure that it is the owner who changes the own password or e-mail address.
-func (run *changing) prove(ctx context.Context, acc Account) error {
-	current := run.ch.CurrentPassword
-	if current == "" {
-		if !run.actor.fresh(run.cfg.Now()) {
+func (c *core) prove(ctx context.Context, actor Actor, acc Account, p *ownerProof) error {
+	if p.current == "" {
+		if !actor.fresh(c.cfg.Now()) {
 			return ErrNotFresh
 		}
 		return nil
 	}
-	if run.proved != "" && run.proved == acc.PasswordHash {
+	if p.checked != "" && p.checked == acc.PasswordHash {
 		return nil
 	}
-	attempt, err := run.take(ctx, LimitPassword, run.actor, "#"+acc.ID)
+	attempt, err := c.take(ctx, LimitPassword, actor, counted{account: "#" + acc.ID})
 	if err != nil {
 		return err
 	}
 	defer attempt.end(ctx)
-	ok, _, err := run.hashes.check(ctx, acc.PasswordHash, current)
+	ok, _, err := c.hashes.check(ctx, acc.PasswordHash, p.current)
 	if err != nil {
 		return err
 	}
 	if !ok {
 		attempt.verdict = failed
-		return run.refused(ctx, run.actor, acc, EventPasswordRefused, ErrWrongPassword)
+		return c.refused(ctx, actor, acc, EventPasswordRefused, ErrWrongPassword)
 	}
 	attempt.verdict = succeeded
-	run.proved = acc.PasswordHash
+	p.checked = acc.PasswordHash
 	return nil
 }
 
 // write decides what ends with the change ("What dies when") and what has to be counted.
-func (run *changing) write(before, after Account, credential bool) UserUpdate {
+func (run *changing) write(before, after Account) UserUpdate {
+	credential := run.ch.Password != nil || after.EmailKey != before.EmailKey
 	moved := after.CustomerID != before.CustomerID
 	// A proven address ends what was opened before: it may have been somebody else who registered it.
 	proven := !before.EmailVerified && after.EmailVerified
@@ -260,6 +324,12 @@ func (run *changing) write(before, after Account, credential bool) UserUpdate {
 	if credential || shut || roles {
 		w.Account.Epoch = before.Epoch + 1
 		w.Revoke = run.revokeUser(after.ID, w.Account.Epoch)
+	}
+	switch { // what was asked for under the account as it was
+	case credential || moved || before.Active != after.Active:
+		w.Voids = allPurposes
+	case before.Phone != after.Phone:
+		w.Voids = []Purpose{PurposePhone}
 	}
 	return w
 }

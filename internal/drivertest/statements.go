@@ -22,7 +22,7 @@ func Statements(t *testing.T, st Store, db *sql.DB, c *Connector) []Statement {
 			all = append(all, s)
 		}
 	}
-	if len(all) < 30 {
+	if len(all) < 70 {
 		t.Fatalf("only %d statements were asked", len(all))
 	}
 	return all
@@ -46,16 +46,61 @@ func fill(t *testing.T, st Store, db *sql.DB) {
 		run(t, db, `INSERT INTO `+table+` (`+columns+`) VALUES `+strings.Join(rows, ", "))
 	}
 	insert("userapi_users", `id, customer_id, email, email_key, username, username_key, phone, verified_phone, name, first_name, last_name,
-		name_key, active, email_verified, phone_verified, password_hash, epoch, version, login_count, last_login, created_at, updated_at`,
-		`('u#', 'c0%', '', 'u#@example.com', '', 'user#', '+1#', '+1#', '', '', '', 'name#', 1, 1, 1, 'hash', 1, 1, 0, NULL, 0, 0)`)
+		name_key, active, email_verified, phone_verified, password_hash, epoch, version, login_count, last_login, created_at, updated_at, pending_since`,
+		`('u#', 'c0%', '', 'u#@example.com', '', 'user#', '+1#', '+1#', '', '', '', 'name#', 1, 1, 1, 'hash', 1, 1, 0, NULL, 0, 0, NULL)`)
+	run(t, db, `UPDATE userapi_users SET pending_since = 1 WHERE id = 'u01999'`)
 	run(t, db, `UPDATE userapi_users SET customer_id = 'c01' WHERE customer_id LIKE 'c01%'`)
 	insert("userapi_user_roles", `user_id, role_id`, `('u#', 'r01')`)
 	insert("userapi_sessions", `id, user_id, created_at, last_seen_at, expires_at, auth_time, methods, address, user_agent, counter, rotated_at`,
 		`('s#', 'u#', #, #, 9999999999999, 0, 'pwd', '', '', 0, 0)`)
 	insert("userapi_revocations", `id, kind, subject, below_epoch, written_at, expires_at`, `('v#', 2, 'u#', 2, #, 9999999999999)`)
 	insert("userapi_limits", `limit_key, hits, ends_at`, `('l#', 1, 9999999999999)`)
+	insert("userapi_challenges", `purpose, subject, id, replaced, user_id, target, display, mac, tries, max_tries, expires_at`,
+		`('reset', 'u#', 'h#', '', 'u#', '', '', '', 0, 5, 9999999999999)`)
+	insert("userapi_outbox", `id, challenge_id, user_id, sealed, attempt, lease, due_at, expires_at`,
+		`('m#', 'h#', 'u#', '', 0, '', 99999999#, 9999999999999)`)
 	insert("userapi_events", `id, happened_at, kind, actor_kind, actor_id, session_id, user_id, customer_id, address, user_agent, detail`,
 		`('e#', 0, 'login', 'user', '', '', '', '', '', '', '')`)
+}
+
+// outgoing is a challenge for the user and its message.
+func outgoing(id, user string) userapi.Outgoing {
+	end := time.Now().Add(time.Hour)
+	return userapi.Outgoing{
+		Challenge: &userapi.Challenge{ID: id, Purpose: userapi.PurposeReset, Subject: user, UserID: user, MaxTries: 5, ExpiresAt: end},
+		Messages:  []userapi.SealedMessage{{ID: "message of " + id, ChallengeID: id, UserID: user, Sealed: []byte("sealed"), ExpiresAt: end}},
+	}
+}
+
+// callProofs calls what deals with challenges and messages. The user "deputy" is at version 1.
+func callProofs(t *testing.T, st Store) {
+	ctx, now := t.Context(), time.Now()
+	read := func(_ any, err error) { t.Helper(); must(t, err) }
+	for _, id := range []string{"first", "second"} { // one takes the place of the other
+		must(t, st.InsertChallenge(ctx, userapi.ChallengeInsert{Outgoing: outgoing(id, "deputy"), IfVersion: 1, Event: event()}))
+	}
+	read(st.TryChallenge(ctx, userapi.ChallengeTry{ID: "second", Now: now}))
+	read(st.TryChallenge(ctx, userapi.ChallengeTry{Purpose: userapi.PurposeReset, Subject: "deputy", Now: now}))
+	must(t, st.ReturnTry(ctx, "second"))
+	leased, err := st.LeaseMessages(ctx, 8, time.Minute)
+	must(t, err)
+	if len(leased) != 1 {
+		t.Fatalf("leased %+v", leased)
+	}
+	must(t, st.DelayMessage(ctx, userapi.MessageDelay{ID: leased[0].ID, Attempt: 1, After: time.Minute}))
+	must(t, st.EndMessage(ctx, userapi.MessageEnd{ID: "m00001"}))
+	must(t, st.EndMessage(ctx, userapi.MessageEnd{ID: "m00002", Void: true, Event: event()}))
+	must(t, st.EndChallenge(ctx, userapi.ChallengeEnd{ID: "h00003", Event: event()}))
+	holder, err := st.AccountByIdentifier(ctx, userapi.Scope{All: true}, userapi.Identifier{Kind: userapi.PhoneIdentifier, Value: "+100004"})
+	must(t, err)
+	b := User("deputy", "c01")
+	b.Roles = []userapi.Role{{ID: "admin"}}
+	b.Phone, b.PhoneVerified = "+100004", true
+	must(t, st.ChangeUser(ctx, userapi.UserUpdate{
+		Scope: userapi.Scope{All: true}, Account: b, IfVersion: 1, CustomerBefore: "c01", Consumes: "second", Voids: []userapi.Purpose{userapi.PurposeReset, userapi.PurposeEmail},
+		Releases: &userapi.PhoneRelease{UserID: holder.ID, Phone: "+100004", IfVersion: holder.Version, Event: event()},
+		Outgoing: outgoing("third", "deputy"), Event: event(),
+	}))
 }
 
 func callAll(t *testing.T, st Store) {
@@ -116,6 +161,9 @@ func callAll(t *testing.T, st Store) {
 	read(st.TakeLimits(ctx, now, take))
 	must(t, st.ReturnLimits(ctx, []userapi.LimitReturn{{Key: "gone"}, {Key: "l00001", Clear: true}}))
 	read(st.TakeLimits(ctx, now, take))
-	read(st.Sweep(ctx, userapi.SweepBefore{Now: now.Add(time.Second), Idle: 400 * 24 * time.Hour, Batch: 10}))
+	callProofs(t, st)
+	read(st.Sweep(ctx, userapi.SweepBefore{
+		Now: now.Add(2 * time.Hour).Add(time.Second), Idle: 400 * 24 * time.Hour, Batch: 10, PendingBefore: now,
+	}))
 	must(t, st.DeleteUser(ctx, userapi.UserDelete{Scope: tenant, ID: "new", Customer: "c01", IfVersion: 2, KeepAdmin: true, Event: event()}))
 }

@@ -146,13 +146,14 @@ func Transactions(t *testing.T, open func(t *testing.T) Handle) {
 			Scope: userapi.Scope{All: true}, Account: a, IfVersion: 1, CustomerBefore: c.Customer.ID, TakesPlace: true, SetRoles: true,
 			EndSessions: true, Revoke: []userapi.Revocation{{Kind: userapi.RevokeUser, Subject: a.ID, Below: 2, Lives: time.Hour}}, Event: event(),
 		}))
+		proofs(t, bound, c.Customer.ID)
 		if err := bound.EndSession(t.Context(), userapi.SessionEnd{Scope: userapi.Scope{All: true}, ID: "none", UserID: a.ID, Event: event()}); !errors.Is(err, userapi.ErrNotFound) {
 			t.Fatalf("error is %v", err)
 		}
-		wanted := map[string]int{"of_the_host": 0, "userapi_customers": 0, "userapi_users": 0, "userapi_user_roles": 0, "userapi_revocations": 1, "userapi_events": 0}
+		wanted := map[string]int{"of_the_host": 0, "userapi_customers": 0, "userapi_users": 0, "userapi_user_roles": 0, "userapi_revocations": 1, "userapi_events": 0, "userapi_challenges": 0, "userapi_outbox": 0}
 		if commits {
 			must(t, tx.Commit())
-			wanted = map[string]int{"of_the_host": 1, "userapi_customers": 1, "userapi_users": 1, "userapi_user_roles": 1, "userapi_revocations": 2, "userapi_events": 4}
+			wanted = map[string]int{"of_the_host": 1, "userapi_customers": 1, "userapi_users": 3, "userapi_user_roles": 1, "userapi_revocations": 2, "userapi_events": 13, "userapi_challenges": 1, "userapi_outbox": 1}
 		} else {
 			must(t, tx.Rollback())
 		}
@@ -186,6 +187,43 @@ func Transactions(t *testing.T, open func(t *testing.T) Handle) {
 			t.Fatalf("error is %v, wanted ErrQuota", err)
 		}
 	})
+}
+
+// proofs poses challenges and answers them. It adds two users and 9 events, and leaves one challenge with its message.
+func proofs(t *testing.T, st userapi.Store, customer string) {
+	ctx, now := t.Context(), time.Now()
+	holder, a := User("holder", customer), User("prover", customer)
+	holder.Phone, holder.PhoneVerified, a.Pending = "+4930", true, true
+	must(t, st.InsertUser(ctx, userapi.UserInsert{Account: holder, Event: event()}))
+	must(t, st.InsertUser(ctx, userapi.UserInsert{Account: a, Outgoing: outgoing("activation", a.ID), Event: event()}))
+	pose := func(id string, version int64) error {
+		return st.InsertChallenge(ctx, userapi.ChallengeInsert{Outgoing: outgoing(id, a.ID), IfVersion: version, Event: event()})
+	}
+	must(t, pose("reset", 1))
+	ch, err := st.TryChallenge(ctx, userapi.ChallengeTry{Purpose: userapi.PurposeReset, Subject: a.ID, Now: now})
+	must(t, err)
+	if ch.ID != "reset" || ch.Tries != 1 {
+		t.Fatalf("challenge is %+v", ch)
+	}
+	must(t, st.ReturnTry(ctx, ch.ID))
+	a.Phone, a.PhoneVerified, a.Pending = holder.Phone, true, false
+	must(t, st.ChangeUser(ctx, userapi.UserUpdate{
+		Scope: userapi.Scope{All: true}, Account: a, IfVersion: 1, CustomerBefore: customer, Consumes: ch.ID, Voids: []userapi.Purpose{userapi.PurposeReset},
+		Releases: &userapi.PhoneRelease{UserID: holder.ID, Phone: holder.Phone, IfVersion: 1, Event: event()},
+		Outgoing: outgoing("next", a.ID), Event: event(),
+	}))
+	leased, err := st.LeaseMessages(ctx, 8, time.Minute)
+	must(t, err)
+	if len(leased) != 1 || leased[0].ChallengeID != "next" || leased[0].Attempt != 1 {
+		t.Fatalf("leased %+v", leased)
+	}
+	must(t, st.DelayMessage(ctx, userapi.MessageDelay{ID: leased[0].ID, Attempt: 1}))
+	for range 2 { // the second finds nothing, and leaves no event
+		must(t, st.EndMessage(ctx, userapi.MessageEnd{ID: leased[0].ID, Void: true, Event: event()}))
+	}
+	must(t, pose("ended", 2))
+	must(t, st.EndChallenge(ctx, userapi.ChallengeEnd{ID: "ended", Event: event()}))
+	must(t, pose("left", 2))
 }
 
 // Customer is a customer to insert.

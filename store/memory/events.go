@@ -2,10 +2,14 @@ package memory
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/userapi/userapi"
 )
+
+// errEventKnown is what becomes of two events with one id, here as in the databases.
+var errEventKnown = errors.New("userapi: an event with this id is stored already")
 
 // AddEvent implements userapi.EventStore.
 func (s *Store) AddEvent(ctx context.Context, e userapi.Event) error {
@@ -14,6 +18,9 @@ func (s *Store) AddEvent(ctx context.Context, e userapi.Event) error {
 		return err
 	}
 	defer unlock()
+	if slices.ContainsFunc(s.events, func(known userapi.Event) bool { return known.ID == e.ID }) {
+		return errEventKnown
+	}
 	s.record(e)
 	return nil
 }
@@ -25,7 +32,11 @@ func (s *Store) Events() []userapi.Event {
 	return slices.Clone(s.events)
 }
 
+// record stores an event. One without an id is none.
 func (s *Store) record(e userapi.Event) {
+	if e.ID == "" {
+		return
+	}
 	e.At = stamp(e.At)
 	s.events = append(s.events, e)
 }

@@ -27,6 +27,22 @@ func (s *Store) Sweep(ctx context.Context, w userapi.SweepBefore) (int, error) {
 			delete(s.counters, key)
 		}
 	}
+	challenges := w.Batch
+	for id, ch := range s.challenges {
+		if !w.Now.Before(ch.ExpiresAt) && took(&challenges, &gone) {
+			delete(s.challenges, id) // and not its messages: that they came too late is still to be told
+		}
+	}
+	messages := w.Batch
+	s.endMessages(func(m userapi.SealedMessage) bool {
+		return !w.Now.Before(m.ExpiresAt.Add(time.Hour)) && took(&messages, &gone)
+	})
+	pending := w.Batch
+	for _, a := range s.accounts {
+		if a.Pending && a.UpdatedAt.Before(w.PendingBefore) && took(&pending, &gone) {
+			s.erase(a)
+		}
+	}
 	revocations, now := w.Batch, time.Now().UnixMilli()
 	s.revocations = slices.DeleteFunc(s.revocations, func(r revocation) bool {
 		return r.expiresAt <= now && took(&revocations, &gone)

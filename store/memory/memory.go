@@ -12,7 +12,7 @@ import (
 )
 
 // Store is a userapi.Store in memory. Any number of goroutines and API values may share one. Every call holds its
-// one lock, so it is as slow as its longest scan: lists, quota and session look-ups walk all rows.
+// one lock, so it is as slow as its longest scan: lists, quota, session and challenge look-ups walk all rows.
 type Store struct {
 	mu          sync.Mutex
 	accounts    map[string]userapi.Account // by id
@@ -22,6 +22,8 @@ type Store struct {
 	customers   map[string]userapi.Customer
 	revocations []revocation
 	counters    map[string]counter
+	challenges  map[string]userapi.Challenge
+	messages    []message // oldest first
 	events      []userapi.Event
 }
 
@@ -30,12 +32,13 @@ var _ userapi.Store = (*Store)(nil)
 // New returns an empty store.
 func New() *Store {
 	return &Store{
-		accounts:  map[string]userapi.Account{},
-		taken:     map[userapi.Identifier]string{},
-		sessions:  map[string]userapi.Session{},
-		roles:     map[string]userapi.Role{},
-		customers: map[string]userapi.Customer{},
-		counters:  map[string]counter{},
+		accounts:   map[string]userapi.Account{},
+		taken:      map[userapi.Identifier]string{},
+		sessions:   map[string]userapi.Session{},
+		roles:      map[string]userapi.Role{},
+		customers:  map[string]userapi.Customer{},
+		counters:   map[string]counter{},
+		challenges: map[string]userapi.Challenge{},
 
 		revocations: []revocation{beginning(time.Now().UnixMilli())},
 	}

@@ -89,13 +89,14 @@ func (s *Store) InsertUser(ctx context.Context, w userapi.UserInsert) error {
 	if _, ok := s.accounts[w.Account.ID]; ok {
 		return userapi.ErrIDTaken
 	}
-	if err := s.mayKeep(w.Account, true, w.Account.Roles); err != nil {
+	if err := s.mayKeep(w.Account, true, nil); err != nil {
 		return err
 	}
 	s.put(w.Account)
 	if w.Session != nil {
 		s.putSession(*w.Session)
 	}
+	s.give(w.Outgoing)
 	s.record(w.Event)
 	return nil
 }
@@ -111,21 +112,18 @@ func (s *Store) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
 	if err != nil {
 		return err
 	}
-	if w.KeepAdmin && !s.hasOtherAdmin(w.CustomerBefore, old.ID) {
-		return userapi.ErrLastAdmin
-	}
 	a := w.Account
 	if !w.SetRoles {
 		a.Roles = old.Roles
 	}
-	if err := s.mayKeep(a, w.TakesPlace, a.Roles); err != nil {
+	if err := s.mayChange(a, w); err != nil {
 		return err
-	}
-	if w.Replaces != "" && s.sessions[w.Replaces].UserID != a.ID {
-		return userapi.ErrChanged
 	}
 	a.Version, a.LastLogin, a.CreatedAt = old.Version+1, old.LastLogin, old.CreatedAt
 	s.release(old)
+	if w.Releases != nil {
+		s.releasePhone(*w.Releases)
+	}
 	s.put(a)
 	if w.EndSessions {
 		s.endSessions(func(open userapi.Session) bool { return open.UserID == a.ID })
@@ -133,6 +131,10 @@ func (s *Store) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
 	if w.Session != nil {
 		s.putSession(*w.Session)
 	}
+	s.endChallenges(func(ch userapi.Challenge) bool {
+		return ch.UserID == a.ID && (ch.ID == w.Consumes || slices.Contains(w.Voids, ch.Purpose))
+	})
+	s.give(w.Outgoing)
 	s.revoke(w.Revoke...)
 	s.record(w.Event)
 	return nil
@@ -152,12 +154,19 @@ func (s *Store) DeleteUser(ctx context.Context, w userapi.UserDelete) error {
 	if w.KeepAdmin && !s.hasOtherAdmin(w.Customer, old.ID) {
 		return userapi.ErrLastAdmin
 	}
-	s.release(old)
-	delete(s.accounts, old.ID)
-	s.endSessions(func(open userapi.Session) bool { return open.UserID == old.ID })
+	s.erase(old)
 	s.revoke(w.Revoke...)
 	s.record(w.Event)
 	return nil
+}
+
+// erase deletes the account with all that hangs on it.
+func (s *Store) erase(a userapi.Account) {
+	s.release(a)
+	delete(s.accounts, a.ID)
+	s.endSessions(func(open userapi.Session) bool { return open.UserID == a.ID })
+	s.endChallenges(func(ch userapi.Challenge) bool { return ch.UserID == a.ID })
+	s.endMessages(func(m userapi.SealedMessage) bool { return m.UserID == a.ID })
 }
 
 // at finds the account to change.
@@ -172,8 +181,32 @@ func (s *Store) at(scope userapi.Scope, id string, version int64) (userapi.Accou
 	return a, nil
 }
 
-// mayKeep reports what forbids to store the account: nothing is written before it agrees.
-func (s *Store) mayKeep(a userapi.Account, takesPlace bool, roles []userapi.Role) error {
+// mayChange reports what forbids the change to a: nothing is written before it agrees.
+func (s *Store) mayChange(a userapi.Account, w userapi.UserUpdate) error {
+	if w.Consumes != "" && s.challenges[w.Consumes].UserID != a.ID {
+		return userapi.ErrInvalidCode
+	}
+	if w.KeepAdmin && !s.hasOtherAdmin(w.CustomerBefore, a.ID) {
+		return userapi.ErrLastAdmin
+	}
+	if r := w.Releases; r != nil {
+		holder := s.accounts[r.UserID]
+		if holder.Version != r.IfVersion || !holder.PhoneVerified || holder.Phone != r.Phone {
+			return userapi.ErrChanged
+		}
+	}
+	if err := s.mayKeep(a, w.TakesPlace, w.Releases); err != nil {
+		return err
+	}
+	if w.Replaces != "" && s.sessions[w.Replaces].UserID != a.ID {
+		return userapi.ErrChanged
+	}
+	return nil
+}
+
+// mayKeep reports what forbids to store the account: nothing is written before it agrees. What frees takes from its
+// holder, and has agreed to already, is free.
+func (s *Store) mayKeep(a userapi.Account, takesPlace bool, frees *userapi.PhoneRelease) error {
 	customer, ok := s.customers[a.CustomerID]
 	if !ok {
 		return userapi.ErrInvalid.Field("customer", "no such customer")
@@ -181,13 +214,15 @@ func (s *Store) mayKeep(a userapi.Account, takesPlace bool, roles []userapi.Role
 	if takesPlace && a.Active && customer.Quota > 0 && s.countOthers(a) >= customer.Quota {
 		return userapi.ErrQuota
 	}
-	for _, r := range roles {
+	for _, r := range a.Roles {
 		if _, ok := s.roles[r.ID]; !ok {
 			return userapi.ErrInvalid.Field("roles", "no such role")
 		}
 	}
 	for _, key := range identifiers(a) {
-		if holder, ok := s.taken[key]; ok && holder != a.ID {
+		holder, ok := s.taken[key]
+		freed := frees != nil && key.Kind == userapi.PhoneIdentifier && holder == frees.UserID
+		if ok && holder != a.ID && !freed {
 			return takenErrors[key.Kind]
 		}
 	}
@@ -243,6 +278,16 @@ func (s *Store) put(a userapi.Account) {
 	for _, key := range identifiers(a) {
 		s.taken[key] = a.ID
 	}
+}
+
+// releasePhone takes the verified mark from a number's holder.
+func (s *Store) releasePhone(r userapi.PhoneRelease) {
+	holder := s.accounts[r.UserID]
+	s.release(holder)
+	holder.PhoneVerified = false
+	holder.Version++
+	s.put(holder)
+	s.record(r.Event)
 }
 
 // release frees the identifiers of an account that changes or goes.

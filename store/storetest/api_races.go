@@ -16,6 +16,7 @@ import (
 type nodes struct {
 	*tenant
 	apis    []*userapi.API
+	start   func(st userapi.Store, staleness time.Duration) *userapi.API
 	late    func() *userapi.API // a node that starts now: it reads the revocations once, for all of a round's tokens
 	created atomic.Int64        // calls of the hook UserCreated
 }
@@ -29,7 +30,7 @@ func (f *tenant) nodes(edits ...func(*userapi.Config)) *nodes {
 	f.t.Helper()
 	n := &nodes{tenant: f}
 	secret := userapi.Secret(rand.Text() + rand.Text())
-	start := func(st userapi.Store, staleness time.Duration) *userapi.API {
+	n.start = func(st userapi.Store, staleness time.Duration) *userapi.API {
 		cfg := userapi.Config{
 			Store: st, Secret: secret, Staleness: staleness, Limits: userapi.Limits{},
 			Password:     userapi.PasswordPolicy{Argon2id: userapi.Argon2id{MemoryKiB: 8, Passes: 1, Threads: 1}},
@@ -43,8 +44,8 @@ func (f *tenant) nodes(edits ...func(*userapi.Config)) *nodes {
 		must(f.t, err)
 		return api
 	}
-	n.apis = []*userapi.API{start(f.db.first, userapi.ReadAlways), start(f.db.second, userapi.ReadAlways)}
-	n.late = func() *userapi.API { return start(f.db.second, time.Minute) }
+	n.apis = []*userapi.API{n.start(f.db.first, userapi.ReadAlways), n.start(f.db.second, userapi.ReadAlways)}
+	n.late = func() *userapi.API { return n.start(f.db.second, time.Minute) }
 	return n
 }
 

@@ -28,6 +28,14 @@ func (s suite) contexts(t *testing.T) {
 			same(t, wait, time.Hour, "wait on a counter that nobody returned")
 		}
 		a = f.read(a.ID)
+		once := func(ch *userapi.Challenge) { ch.MaxTries = 1 }
+		posed, unused, used := f.outgoing(userapi.PurposePhone, ""), f.outgoing(userapi.PurposeReset, a.ID, once), f.outgoing(userapi.PurposeEmail, a.ID, once)
+		must(t, f.send(unused))
+		must(t, f.send(used))
+		f.wantTry(byID(used), used, 1)
+		f.empty()
+		queued := f.pose(userapi.PurposePhone, a.ID)
+		message := queued.Messages[0].ID
 
 		// Each write runs with a context that is over, then again with one that is not: had the first been done, the
 		// second could not be. Where it could, undone looks.
@@ -102,6 +110,30 @@ func (s suite) contexts(t *testing.T) {
 			{name: "ReturnLimits with Clear", do: func(ctx context.Context) error {
 				return f.ReturnLimits(ctx, []userapi.LimitReturn{{Key: taken[0].Key, Clear: true}})
 			}},
+			{name: "LeaseMessages", do: func(ctx context.Context) error {
+				got, err := f.LeaseMessages(ctx, 100, long)
+				if err == nil && len(got) == 0 {
+					return userapi.ErrNotFound
+				}
+				return err
+			}},
+			{name: "DelayMessage", do: func(ctx context.Context) error {
+				return f.DelayMessage(ctx, userapi.MessageDelay{ID: message, Attempt: 1})
+			}, undone: func(*testing.T) { f.nothingDue() }},
+			{name: "EndMessage", do: func(ctx context.Context) error {
+				return f.EndMessage(ctx, userapi.MessageEnd{ID: message, Event: f.event(userapi.EventMessageFailed)})
+			}, undone: func(t *testing.T) { same(t, len(f.outbox()), 1, "messages") }},
+			{name: "InsertChallenge", do: func(ctx context.Context) error {
+				return f.InsertChallenge(ctx, userapi.ChallengeInsert{Outgoing: posed, Event: f.event(userapi.EventPhoneAsked)})
+			}, undone: func(t *testing.T) { f.noTry(byID(posed)) }},
+			{name: "TryChallenge", do: func(ctx context.Context) error {
+				_, err := f.TryChallenge(ctx, f.try(byID(unused)))
+				return err
+			}},
+			{name: "ReturnTry", do: func(ctx context.Context) error { return f.ReturnTry(ctx, used.Challenge.ID) }, undone: func(*testing.T) { f.noTry(byID(used)) }},
+			{name: "EndChallenge", do: func(ctx context.Context) error {
+				return f.EndChallenge(ctx, userapi.ChallengeEnd{ID: queued.Challenge.ID, Event: f.event(userapi.EventPhoneProved)})
+			}},
 			{name: "AddEvent", do: func(ctx context.Context) error { return f.AddEvent(ctx, f.event(userapi.EventLoginFailed)) }},
 			{name: "Sweep", do: func(ctx context.Context) error {
 				n, err := f.Sweep(ctx, userapi.SweepBefore{Now: f.now.Add(1000 * 24 * time.Hour), Idle: time.Hour, Batch: 100})
@@ -162,29 +194,35 @@ func (s suite) contexts(t *testing.T) {
 		f := db.tenant(t)
 		roles := []userapi.Role{f.role(f.key("1")), f.role(f.key("2"))}
 		for i := range 30 {
+			f.empty()
+			f.posed, f.queued = nil, nil // of the round before
 			a := f.add(func(a *userapi.Account) { a.Roles = roles[:1] })
 			f.open(a)
 			a = f.read(a.ID)
-			old := f.state(a.ID)
+			code, posed := f.pose(userapi.PurposePhone, a.ID), f.outgoing(userapi.PurposeReset, a.ID)
+			holder := f.add(func(a *userapi.Account) { a.Phone, a.PhoneVerified = "+4950"+digits(), true })
+			old := f.state(a.ID, holder.ID)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i*i)*10*time.Microsecond)
 			err := f.ChangeUser(ctx, f.update(a, func(w *userapi.UserUpdate) {
 				w.Account.Name, w.Account.Roles, w.SetRoles, w.EndSessions = "changed", roles, true, true
-				w.Revoke = f.revocations(a.ID)
+				w.Account.Phone, w.Account.PhoneVerified, w.Releases = holder.Phone, true, f.release(holder)
+				w.Revoke, w.Consumes, w.Outgoing = f.revocations(a.ID), code.Challenge.ID, posed
 			}))
 			cancel()
 			whole := func() bool {
-				now := f.state(a.ID)
+				now := f.state(a.ID, holder.ID)
 				if err != nil && reflect.DeepEqual(now, old) {
 					return true
 				}
 				changed := now.Accounts[0]
-				return changed.Name == "changed" && len(changed.Roles) == 2 && changed.Version == a.Version+1 &&
+				return now.Left[code.Challenge.ID] == nil && now.Left[posed.Challenge.ID] != nil && now.Left[posed.Messages[0].ID] != nil &&
+					changed.PhoneVerified && !now.Accounts[1].PhoneVerified && changed.Name == "changed" && len(changed.Roles) == 2 && changed.Version == a.Version+1 &&
 					len(now.Sessions[0]) == 0 && f.hasRevocation(userapi.RevokeUser, a.ID)
 			}
 			// A server may go on for a moment with what a client has given up, between two of our reads.
 			for try := 0; !whole(); try++ {
 				if try == 100 {
-					t.Fatalf("after %v half of the change is there: %+v", err, f.state(a.ID))
+					t.Fatalf("after %v half of the change is there: %+v", err, f.state(a.ID, holder.ID))
 				}
 				time.Sleep(10 * time.Millisecond)
 			}

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -26,6 +27,14 @@ func (s suite) events(t *testing.T) {
 		must(t, f.AddEvent(t.Context(), e))
 	})
 
+	t.Run("an event is stored once", func(t *testing.T) {
+		f := db.tenant(t)
+		e := f.event(userapi.EventLoginFailed)
+		must(t, f.AddEvent(t.Context(), e))
+		same(t, f.recorded(e), true, "whether a store says that it knows an event")
+		same(t, f.recorded(f.event(userapi.EventLoginFailed)), false, "whether it knows another")
+	})
+
 	t.Run("an event outlives the user it is about", func(t *testing.T) {
 		f := db.tenant(t)
 		a := f.add()
@@ -34,4 +43,14 @@ func (s suite) events(t *testing.T) {
 		must(t, f.AddEvent(t.Context(), e))
 		must(t, f.DeleteUser(t.Context(), f.deletion(a, false)))
 	})
+}
+
+// recorded reports whether the event is stored. A store takes no second event of one id, so it is stored afterwards anyway.
+func (f *tenant) recorded(e userapi.Event) bool {
+	f.t.Helper()
+	err := f.AddEvent(f.t.Context(), e)
+	if errors.Is(err, userapi.ErrUnavailable) {
+		f.t.Fatalf("unexpected error: %v", err)
+	}
+	return err != nil
 }

@@ -37,12 +37,17 @@ func Test(t *testing.T, open func(t *testing.T) (first, second userapi.Store)) {
 	t.Run("customers", s.customers)
 	t.Run("revocations", s.revocations)
 	t.Run("limits", s.limits)
+	t.Run("challenges", s.challenges)
+	t.Run("challenges of a change", s.challengeChanges)
+	t.Run("outbox", s.outbox)
 	t.Run("events", s.events)
 	t.Run("maintenance", s.maintenance)
 	t.Run("contexts", s.contexts)
 	t.Run("races", s.races)
 	t.Run("races of sessions and limits", s.sessionRaces)
+	t.Run("races of challenges and messages", s.challengeRaces)
 	t.Run("races of the API", s.apiRaces)
+	t.Run("proofs of the API", s.proofs)
 }
 
 type suite struct {

@@ -20,6 +20,8 @@ type tenant struct {
 	tag           string // begins every name of this tenant; itself with u
 	now           time.Time
 	n             int
+	posed         []userapi.Challenge     // all that were made, stored or not
+	queued        []userapi.SealedMessage // likewise
 }
 
 func (d database) tenant(t *testing.T) *tenant {
@@ -187,11 +189,12 @@ type state struct {
 	Accounts []userapi.Account
 	Sessions [][]userapi.Session
 	Revoked  []userapi.Revocation
+	Left     map[string]any // of the challenges and messages of this tenant
 }
 
 func (f *tenant) state(ids ...string) state {
 	f.t.Helper()
-	st := state{Revoked: f.revoked()}
+	st := state{Revoked: f.revoked(), Left: f.left()}
 	for _, id := range ids {
 		st.Accounts = append(st.Accounts, f.read(id))
 		st.Sessions = append(st.Sessions, f.sessionsOf(id))

@@ -2,12 +2,16 @@ package sqlstore
 
 import (
 	"context"
+	"time"
 
 	"github.com/userapi/userapi"
 )
 
 // sweepStep is how many rows one statement deletes: their locks are held no longer than that takes.
 const sweepStep = 500
+
+// messagesStay is how long a message outlives its end, so that somebody is told of it.
+const messagesStay = time.Hour
 
 // Sweep implements userapi.MaintenanceStore.
 func (s *Store) Sweep(ctx context.Context, w userapi.SweepBefore) (int, error) {
@@ -22,11 +26,22 @@ func (s *Store) Sweep(ctx context.Context, w userapi.SweepBefore) (int, error) {
 	if err == nil && w.Idle > 0 {
 		_, err = sweep(w.Batch-n, "userapi_sessions", "id", "last_seen_at <= ?", millis(w.Now.Add(-w.Idle)))
 	}
-	if err == nil {
-		_, err = sweep(w.Batch, "userapi_limits", "limit_key", "ends_at <= ?", now)
+	for _, kind := range []struct {
+		table, key, cond string
+		args             []any
+	}{
+		{"userapi_limits", "limit_key", "ends_at <= ?", []any{now}},
+		{"userapi_challenges", "id", "expires_at <= ?", []any{now}},
+		{"userapi_outbox", "id", "expires_at <= ?", []any{millis(w.Now.Add(-messagesStay))}},
+		{"userapi_revocations", "id", "expires_at <= " + s.d.Now, nil},
+	} {
+		if err == nil {
+			_, err = sweep(w.Batch, kind.table, kind.key, kind.cond, kind.args...)
+		}
 	}
-	if err == nil {
-		_, err = sweep(w.Batch, "userapi_revocations", "id", "expires_at <= "+s.d.Now)
+	if err == nil && !w.PendingBefore.IsZero() {
+		n, err = s.sweepPending(ctx, w.Batch, millis(w.PendingBefore))
+		swept += n
 	}
 	return swept, err
 }
@@ -62,6 +77,58 @@ func (s *Store) sweep(ctx context.Context, batch int, table, key, cond string, a
 		}
 	}
 	return swept, nil
+}
+
+// sweepPending erases at most batch accounts that are pending since before a moment.
+func (s *Store) sweepPending(ctx context.Context, batch int, before int64) (swept int, err error) {
+	const cond = `pending_since < ?`
+	for swept < batch {
+		var ids []string
+		step := min(batch-swept, sweepStep)
+		err := s.read(ctx, func(ctx context.Context, q conn) error {
+			ids = nil
+			return q.query(ctx, &ids, `SELECT id FROM userapi_users WHERE `+cond+` LIMIT ?`, before, step)
+		})
+		if err != nil || len(ids) == 0 {
+			return swept, err
+		}
+		n, err := s.erasePending(ctx, ids, cond, before)
+		swept += n
+		if err != nil || len(ids) < step {
+			return swept, err
+		}
+	}
+	return swept, nil
+}
+
+// erasePending erases those of the accounts for which cond still holds. Their rows change first, so that whoever activates
+// one conflicts with it.
+func (s *Store) erasePending(ctx context.Context, ids []string, cond string, args ...any) (n int, err error) {
+	change, changeArgs, err := in(`UPDATE userapi_users SET version = version + 1 WHERE id IN (?) AND `+cond, append([]any{ids}, args...)...)
+	if err != nil {
+		return 0, err
+	}
+	query, queryArgs, err := in(`SELECT id FROM userapi_users WHERE id IN (?) AND `+cond+s.share(), append([]any{ids}, args...)...)
+	if err != nil {
+		return 0, err
+	}
+	err = s.write(ctx, userapi.Event{}, func(ctx context.Context, q conn) error {
+		if _, err := q.exec(ctx, change, changeArgs...); err != nil {
+			return err
+		}
+		var pending []string
+		if err := q.query(ctx, &pending, query, queryArgs...); err != nil {
+			return err
+		}
+		if n = len(pending); n == 0 {
+			return nil
+		}
+		return s.eraseUsers(ctx, q, pending)
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
 }
 
 // Ping implements userapi.MaintenanceStore.

@@ -186,7 +186,8 @@ func (s *Store) run(ctx context.Context, query string, args ...any) error {
 // tables in the order in which they can go.
 var tables = []string{
 	"userapi_user_roles", "userapi_sessions", "userapi_users", "userapi_roles", "userapi_customers",
-	"userapi_revocations", "userapi_limits", "userapi_events", "userapi_migration_lease", "userapi_migrations",
+	"userapi_revocations", "userapi_limits", "userapi_challenges", "userapi_outbox", "userapi_events",
+	"userapi_migration_lease", "userapi_migrations",
 }
 
 // Drop removes the tables, with all that is in them.

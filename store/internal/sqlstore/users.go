@@ -17,14 +17,17 @@ var (
 
 // values are the columns of userapi_users that a change replaces, in the order of both statements below.
 func values(a userapi.Account) []any {
-	var verified any
+	var verified, pendingSince any
 	if a.PhoneVerified {
 		verified = orNull(a.Phone)
+	}
+	if a.Pending {
+		pendingSince = millis(a.UpdatedAt)
 	}
 	return []any{
 		a.CustomerID, a.Email, orNull(a.EmailKey), a.Username, orNull(a.UsernameKey), a.Phone, verified,
 		a.Name, a.FirstName, a.LastName, a.NameKey, a.Active, a.EmailVerified, a.PhoneVerified,
-		a.PasswordHash, a.Epoch, millis(a.UpdatedAt),
+		a.PasswordHash, a.Epoch, millis(a.UpdatedAt), pendingSince,
 	}
 }
 
@@ -43,17 +46,22 @@ func (s *Store) InsertUser(ctx context.Context, w userapi.UserInsert) error {
 			return err
 		}
 		_, err := q.exec(ctx, `INSERT INTO userapi_users (customer_id, email, email_key, username, username_key, phone, verified_phone,
-			name, first_name, last_name, name_key, active, email_verified, phone_verified, password_hash, epoch, updated_at,
+			name, first_name, last_name, name_key, active, email_verified, phone_verified, password_hash, epoch, updated_at, pending_since,
 			id, version, login_count, last_login, created_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, 0, ?, ?)`,
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, 0, ?, ?)`,
 			append(values(a), a.ID, lastLogin, millis(a.CreatedAt))...)
 		if err != nil {
 			return s.taken(err)
 		}
-		if err := s.setRoles(ctx, q, a); err != nil || w.Session == nil {
+		if err := s.setRoles(ctx, q, a); err != nil {
 			return err
 		}
-		return insertSession(ctx, q, *w.Session)
+		if w.Session != nil {
+			if err := insertSession(ctx, q, *w.Session); err != nil {
+				return err
+			}
+		}
+		return s.insertOutgoing(ctx, q, w.Outgoing)
 	})
 }
 
@@ -121,17 +129,8 @@ func (s *Store) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
 		if err != nil {
 			return err
 		}
-		cond, scope := scoped(w.Scope)
-		n, err := q.exec(ctx, `UPDATE userapi_users AS u SET customer_id = ?, email = ?, email_key = ?, username = ?, username_key = ?,
-			phone = ?, verified_phone = ?, name = ?, first_name = ?, last_name = ?, name_key = ?,
-			active = ?, email_verified = ?, phone_verified = ?, password_hash = ?, epoch = ?, updated_at = ?,
-			version = version + 1
-			WHERE u.id = ? AND u.version = ?`+cond, append(append(values(a), a.ID, w.IfVersion), scope...)...)
-		if err != nil {
-			return s.taken(err)
-		}
-		if n == 0 {
-			return s.goneOrChanged(ctx, q, w.Scope, a.ID)
+		if err := s.replaceAccount(ctx, q, w); err != nil {
+			return err
 		}
 		if err := s.belongs(ctx, q, w, len(missing) > 0); err != nil {
 			return err
@@ -152,8 +151,62 @@ func (s *Store) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
 		if err := s.replaceSessions(ctx, q, w); err != nil {
 			return err
 		}
+		if len(w.Voids) > 0 {
+			if err := s.voidChallenges(ctx, q, []string{a.ID}, w.Voids...); err != nil {
+				return err
+			}
+		}
+		if err := s.insertOutgoing(ctx, q, w.Outgoing); err != nil {
+			return err
+		}
 		return s.revoke(ctx, q, w.Revoke...)
 	})
+}
+
+// replaceAccount replaces the row, where it is still as the caller read it, and ends the challenge that this is the answer to.
+func (s *Store) replaceAccount(ctx context.Context, q conn, w userapi.UserUpdate) error {
+	if w.Releases != nil {
+		if err := s.releasePhone(ctx, q, w); err != nil {
+			return err
+		}
+	}
+	cond, scope := scoped(w.Scope)
+	n, err := q.exec(ctx, `UPDATE userapi_users AS u SET customer_id = ?, email = ?, email_key = ?, username = ?, username_key = ?,
+		phone = ?, verified_phone = ?, name = ?, first_name = ?, last_name = ?, name_key = ?,
+		active = ?, email_verified = ?, phone_verified = ?, password_hash = ?, epoch = ?, updated_at = ?, pending_since = ?,
+		version = version + 1
+		WHERE u.id = ? AND u.version = ?`+cond, append(append(values(w.Account), w.Account.ID, w.IfVersion), scope...)...)
+	if err == nil && n == 0 {
+		return s.goneOrChanged(ctx, q, w.Scope, w.Account.ID)
+	}
+	if err != nil && s.d.Violated(err) == "" {
+		return err
+	}
+	// Whose challenge is gone does not learn what is taken.
+	if gone := consumeChallenge(ctx, q, w.Consumes, w.Account.ID); gone != nil || err == nil {
+		return gone
+	}
+	return s.taken(err)
+}
+
+// releasePhone takes the verified number from its holder before it is given away: it is unique.
+func (s *Store) releasePhone(ctx context.Context, q conn, w userapi.UserUpdate) error {
+	r := w.Releases
+	if w.Account.ID < r.UserID {
+		// Both rows in one order, so that two accounts that take each other's number never wait for each other.
+		if _, err := q.exec(ctx, `UPDATE userapi_users SET login_count = login_count + 1 WHERE id = ?`, w.Account.ID); err != nil {
+			return err
+		}
+	}
+	n, err := q.exec(ctx, `UPDATE userapi_users SET verified_phone = NULL, phone_verified = 0, version = version + 1
+		WHERE id = ? AND version = ? AND verified_phone = ?`, r.UserID, r.IfVersion, r.Phone)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return s.goneOrChanged(ctx, q, w.Scope, w.Account.ID)
+	}
+	return addEvent(ctx, q, r.Event)
 }
 
 // replaceSessions ends the sessions of a changed account, and opens the one that goes on.
@@ -215,7 +268,7 @@ func (s *Store) DeleteUser(ctx context.Context, w userapi.UserDelete) error {
 			}
 		}
 		cond, scope := scoped(w.Scope)
-		// The row changes before anything else, so that no session or role is added any more.
+		// The row changes before anything else, so that no session, role or challenge is added any more.
 		n, err := q.exec(ctx, `UPDATE userapi_users AS u SET version = version + 1 WHERE u.id = ? AND u.version = ?`+cond,
 			append([]any{w.ID, w.IfVersion}, scope...)...)
 		if err != nil {
@@ -229,15 +282,27 @@ func (s *Store) DeleteUser(ctx context.Context, w userapi.UserDelete) error {
 				return err
 			}
 		}
-		for _, erase := range []string{
-			`DELETE FROM userapi_sessions WHERE user_id = ?`,
-			`DELETE FROM userapi_user_roles WHERE user_id = ?`,
-			`DELETE FROM userapi_users WHERE id = ?`,
-		} {
-			if _, err := q.exec(ctx, erase, w.ID); err != nil {
-				return err
-			}
+		if err := s.eraseUsers(ctx, q, []string{w.ID}); err != nil {
+			return err
 		}
 		return s.revoke(ctx, q, w.Revoke...)
 	})
+}
+
+// eraseUsers deletes accounts with all that hangs on them, but events. The transaction has changed their rows.
+func (s *Store) eraseUsers(ctx context.Context, q conn, ids []string) error {
+	if err := s.voidChallenges(ctx, q, ids); err != nil {
+		return err
+	}
+	for _, erase := range []string{
+		`DELETE FROM userapi_outbox WHERE user_id IN (?)`,
+		`DELETE FROM userapi_sessions WHERE user_id IN (?)`,
+		`DELETE FROM userapi_user_roles WHERE user_id IN (?)`,
+		`DELETE FROM userapi_users WHERE id IN (?)`,
+	} {
+		if err := deleteAll(ctx, q, erase, ids); err != nil {
+			return err
+		}
+	}
+	return nil
 }

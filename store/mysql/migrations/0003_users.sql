@@ -1,5 +1,8 @@
 -- by_customer: pages ordered by id, and their substring filters. by_name, by_username:
--- pages of a prefix, ordered by name. active: the active users of a customer, for its quota. The keys fit the 3072 bytes that InnoDB allows.
+-- pages of a prefix, ordered by name. active: the active users of a customer, for its quota. pending: who was never
+-- activated, the oldest first. The keys fit the 3072 bytes that InnoDB allows.
+-- pending_since: updated_at while the account is pending. login_count: grows where a change of the row has to conflict
+-- with others and version must stay.
 CREATE TABLE IF NOT EXISTS userapi_users (
 	id             VARBINARY(64)   NOT NULL PRIMARY KEY,
 	customer_id    VARBINARY(64)   NOT NULL,
@@ -23,13 +26,15 @@ CREATE TABLE IF NOT EXISTS userapi_users (
 	last_login     BIGINT          NULL,
 	created_at     BIGINT          NOT NULL,
 	updated_at     BIGINT          NOT NULL,
+	pending_since  BIGINT          NULL,
 	UNIQUE KEY email_key (email_key),
 	UNIQUE KEY username_key (username_key),
 	UNIQUE KEY verified_phone (verified_phone),
 	KEY userapi_users_by_customer (customer_id, id, email_key, name_key, active),
 	KEY userapi_users_by_name (customer_id, name_key, id, active),
 	KEY userapi_users_by_username (customer_id, username_key, id),
-	KEY userapi_users_active (customer_id, active, id)
+	KEY userapi_users_active (customer_id, active, id),
+	KEY userapi_users_pending (pending_since)
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC;
 -- The reference makes a role's end conflict with its being given, on every node of a cluster.
 CREATE TABLE IF NOT EXISTS userapi_user_roles (

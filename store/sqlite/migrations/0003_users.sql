@@ -1,3 +1,5 @@
+-- pending_since: updated_at while the account is pending. login_count: grows where a change of the row has to conflict
+-- with others and version must stay.
 CREATE TABLE IF NOT EXISTS userapi_users (
 	id             TEXT    NOT NULL PRIMARY KEY,
 	customer_id    TEXT    NOT NULL,
@@ -20,7 +22,8 @@ CREATE TABLE IF NOT EXISTS userapi_users (
 	login_count    INTEGER NOT NULL,
 	last_login     INTEGER,
 	created_at     INTEGER NOT NULL,
-	updated_at     INTEGER NOT NULL
+	updated_at     INTEGER NOT NULL,
+	pending_since  INTEGER
 );
 -- pages ordered by id, and their substring filters
 CREATE INDEX IF NOT EXISTS userapi_users_by_customer ON userapi_users (customer_id, id, email_key, name_key, active);
@@ -30,6 +33,8 @@ CREATE INDEX IF NOT EXISTS userapi_users_by_name ON userapi_users (customer_id, 
 CREATE INDEX IF NOT EXISTS userapi_users_by_username ON userapi_users (customer_id, username_key, id);
 -- active users of a customer, for its quota
 CREATE INDEX IF NOT EXISTS userapi_users_active ON userapi_users (customer_id, active, id);
+-- who was never activated, the oldest first
+CREATE INDEX IF NOT EXISTS userapi_users_pending ON userapi_users (pending_since) WHERE pending_since IS NOT NULL;
 CREATE TABLE IF NOT EXISTS userapi_user_roles (
 	user_id TEXT NOT NULL,
 	role_id TEXT NOT NULL REFERENCES userapi_roles (id) ON DELETE RESTRICT,

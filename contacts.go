@@ -1,0 +1,349 @@
+package userapi
+
+import (
+	"context"
+	"errors"
+)
+
+// Contacts has e-mail addresses and phone numbers proven, and changes an e-mail address to one that is.
+type Contacts struct{ *core }
+
+// EmailRequest asks for a link that proves an e-mail address.
+type EmailRequest struct {
+	Email           string // "" or the address one has: to prove that; another: to change to it
+	CurrentPassword Secret // proves, for a change, that it is the owner; without it a login within the last 5 minutes does
+}
+
+// RequestEmail mails a link to the address that the actor has, or shall have: the old one stays until ConfirmEmail. A link
+// asked for before is void. Where another account has the address, its owner is told, and the answer is the same.
+//
+// ErrForbidden for an actor who is no user; ErrInvalid; ErrNotFresh, ErrWrongPassword (a change); ErrRateLimited;
+// ErrNoSender.
+func (c *Contacts) RequestEmail(ctx context.Context, actor Actor, r EmailRequest) error {
+	if err := actor.owning(); err != nil {
+		return err
+	}
+	if c.cfg.Verification.Mail == nil {
+		return ErrNoSender
+	}
+	if len(r.CurrentPassword) > maxPassword {
+		return ErrInvalid.Field("current_password", "at most 1,024 bytes")
+	}
+	proof := ownerProof{current: r.CurrentPassword}
+	var attempt *taken
+	for range maxTries {
+		acc, err := c.account(ctx, actor, actor.UserID())
+		if err != nil {
+			return err
+		}
+		q := asked{purpose: PurposeEmail, user: acc.User, target: acc.EmailKey}
+		if r.Email != "" {
+			typed, key, err := NormalizeEmail(r.Email)
+			if err != nil {
+				return ErrInvalid.Field("email", err.Error())
+			}
+			if key != acc.EmailKey {
+				q = asked{purpose: PurposeEmailChange, user: acc.User, target: key, display: typed}
+			}
+		}
+		if q.target == "" {
+			return ErrInvalid.Field("email", "required: the account has none")
+		}
+		if q.purpose == PurposeEmailChange {
+			if err := c.prove(ctx, actor, acc, &proof); err != nil {
+				return err
+			}
+		}
+		if attempt == nil {
+			t, err := c.take(ctx, LimitEmail, actor, counted{account: "#" + acc.ID, recipient: q.target})
+			if err != nil {
+				return err
+			}
+			attempt = &t
+			defer attempt.end(ctx)
+		}
+		out, err := c.poseEmail(ctx, actor, q)
+		if err != nil {
+			return err
+		}
+		err = c.store.InsertChallenge(ctx, ChallengeInsert{
+			Outgoing: out, IfVersion: acc.Version, Event: c.event(actor, EventEmailAsked, acc.User, string(q.purpose)),
+		})
+		if errors.Is(err, ErrChanged) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		attempt.verdict = failed // it counts
+		c.queued(ctx, out)
+		return nil
+	}
+	return ErrUnavailable
+}
+
+// poseEmail makes the challenge of an e-mail address. Where another account has it, its owner gets a notice in place of the
+// token.
+func (c *core) poseEmail(ctx context.Context, actor Actor, q asked) (Outgoing, error) {
+	out, err := c.pose(ctx, actor, q)
+	if err != nil || q.purpose != PurposeEmailChange {
+		return out, err
+	}
+	owner, err := c.store.AccountByIdentifier(ctx, Scope{All: true}, Identifier{EmailIdentifier, q.target})
+	if errors.Is(err, ErrNotFound) || err == nil && owner.Pending { // what was never activated gives way to a proof
+		return out, nil
+	}
+	if err != nil {
+		return out, err
+	}
+	out.Messages, err = c.notify(ctx, actor, owner.User, owner.EmailKey, NoticeEmailTaken)
+	return out, err
+}
+
+// ConfirmEmail takes the token of a mailed link: the address is the account's, and proven. All sessions that were opened
+// before end, since somebody else may have registered with the address, but the actor's own, if it is the account's: the
+// returned Tokens take the place of theirs. After a change the old address is told, and pending challenges are void.
+//
+// ErrInvalidLink for a token that is unknown, used, expired or void; ErrEmailTaken; ErrRateLimited.
+func (c *Contacts) ConfirmEmail(ctx context.Context, actor Actor, token Secret) (User, Tokens, error) {
+	fail := func(err error) (User, Tokens, error) { return User{}, Tokens{}, err }
+	if err := actor.some(); err != nil {
+		return fail(err)
+	}
+	t, err := c.tryToken(ctx, actor, token, PurposeEmail, PurposeEmailChange)
+	if err != nil {
+		return fail(err)
+	}
+	defer t.end(ctx)
+	kind := map[Purpose]EventKind{PurposeEmail: EventEmailVerified, PurposeEmailChange: EventEmailChanged}[t.Purpose]
+	return c.fulfil(ctx, actor, t, fulfilment{kind: kind, refusal: ErrInvalidLink, asSelf: true, decide: func(before Account, w *UserUpdate) error {
+		a := &w.Account
+		if !before.Active || t.Purpose == PurposeEmail && before.EmailKey != t.Target {
+			return ErrInvalidCode
+		}
+		w.EndSessions = !before.EmailVerified
+		if t.Purpose == PurposeEmailChange {
+			if err := c.evictPending(ctx, actor, t.Target); err != nil {
+				return err
+			}
+			a.Email, a.EmailKey = t.Display, t.Target
+			w.EndSessions, w.Voids = true, allPurposes
+			w.Outgoing.Messages, err = c.notify(ctx, actor, before.User, before.EmailKey, NoticeEmailChanged)
+		}
+		a.EmailVerified = true
+		return err
+	}})
+}
+
+// evictPending erases an account that was registered with an address and never activated, for somebody who has proven the
+// address.
+func (c *core) evictPending(ctx context.Context, actor Actor, email string) error {
+	squatter, err := c.store.AccountByIdentifier(ctx, Scope{All: true}, Identifier{EmailIdentifier, email})
+	if errors.Is(err, ErrNotFound) || err == nil && !squatter.Pending {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	revoke := c.revokeUser(squatter.ID, squatter.Epoch+1)
+	err = c.wrote(c.store.DeleteUser(ctx, UserDelete{
+		Scope: Scope{All: true}, ID: squatter.ID, Customer: squatter.CustomerID, IfVersion: squatter.Version, Revoke: revoke,
+		Event: c.event(actor, EventUserDeleted, squatter.User, "never activated"),
+	}), revoke...)
+	if err == nil {
+		c.userDeleted(ctx, squatter.User)
+	}
+	return err
+}
+
+// AnonymousPhone is Verification.AnonymousPhone: whether callers without credential may have a number proven.
+func (c *Contacts) AnonymousPhone() bool { return c.cfg.Verification.AnonymousPhone }
+
+// PhoneRequest asks for a code that proves a phone number.
+type PhoneRequest struct {
+	Phone  string // international form, or national in Config.DefaultRegion
+	Resend bool   // it was asked for before: gateways may want to know
+}
+
+// RequestPhone sends a code to a number: for the actor's account, or for nobody's, where Verification.AnonymousPhone lets
+// callers without credential. A code asked for before, by the same account or for the same number, is void. The answer is
+// the same whoever has the number.
+//
+// ErrInvalidPhone (also: not a number that is served); ErrNoCredentials, ErrForbidden; ErrRateLimited; ErrNoSender.
+func (c *Contacts) RequestPhone(ctx context.Context, actor Actor, r PhoneRequest) error {
+	number, err := c.phone(actor, r.Phone)
+	if err != nil {
+		return err
+	}
+	v := &c.cfg.Verification
+	if _, exempt := v.ExemptPhones[number]; !exempt {
+		if v.SMS == nil {
+			return ErrNoSender
+		}
+		if s, ok := v.SMS.(interface{ Serves(number string) bool }); ok && !s.Serves(number) {
+			return ErrInvalidPhone.Field("phone", "not a number that messages are sent to")
+		}
+	}
+	who := counted{recipient: number, country: phoneCountry(number)}
+	if actor.isUser() {
+		who.account = "#" + actor.UserID()
+	}
+	attempt, err := c.take(ctx, LimitPhone, actor, who)
+	if err != nil {
+		return err
+	}
+	defer attempt.end(ctx)
+	unproven, err := c.take(ctx, LimitUnproven, actor, who)
+	if err != nil {
+		return c.countryStopped(ctx, who.country, err)
+	}
+	defer unproven.end(ctx)
+	out, err := c.requestPhone(ctx, actor, number, r.Resend)
+	if err == nil {
+		attempt.verdict, unproven.verdict = failed, failed // they count
+		c.queued(ctx, out)
+	}
+	return err
+}
+
+func (c *Contacts) requestPhone(ctx context.Context, actor Actor, number string, resend bool) (Outgoing, error) {
+	for range maxTries {
+		q, version := asked{purpose: PurposePhone, subject: number, target: number, resend: resend}, int64(0)
+		if actor.isUser() {
+			acc, err := c.account(ctx, actor, actor.UserID())
+			if err != nil {
+				return Outgoing{}, err
+			}
+			q.user, q.subject, version = acc.User, acc.ID, acc.Version
+		}
+		out, err := c.pose(ctx, actor, q)
+		if err != nil {
+			return Outgoing{}, err
+		}
+		err = c.store.InsertChallenge(ctx, ChallengeInsert{Outgoing: out, IfVersion: version, Event: c.event(actor, EventPhoneAsked, q.user, "")})
+		if !errors.Is(err, ErrChanged) {
+			return out, err
+		}
+	}
+	return Outgoing{}, ErrUnavailable
+}
+
+// countryStopped tells the host, once in each window, that a country gets no more codes.
+func (c *Contacts) countryStopped(ctx context.Context, country string, err error) error {
+	if errors.Is(err, ErrRateLimited) && c.gate.first("sms "+country, c.cfg.Now(), AsError(err).RetryAfter) {
+		c.log.WarnContext(ctx, "too few of the codes sent to a country come back: it gets no more for now", "country", country)
+		if e := c.store.AddEvent(ctx, c.event(System(), EventCountryStopped, User{}, country)); e != nil {
+			c.log.WarnContext(ctx, "could not store an event", "error", e.Error())
+		}
+	}
+	return err
+}
+
+// phone normalises a number for an actor who may have one proven.
+func (c *Contacts) phone(actor Actor, in string) (string, error) {
+	if err := actor.some(); err != nil {
+		return "", err
+	}
+	if actor.kind != anonymous || !c.cfg.Verification.AnonymousPhone {
+		if err := actor.owning(); err != nil {
+			return "", err
+		}
+	}
+	return NormalizePhone(in, c.cfg.DefaultRegion)
+}
+
+// ConfirmPhone takes a code. For a user the number becomes their own, verified, and whoever had it verified before has
+// it no longer. Without credential it says only whether the code was right, and runs Hooks.PhoneProved; the User is zero.
+//
+// ErrInvalidCode for a code that is wrong, used, expired, void or of another number: of each code five tries count (see
+// Verification.MaxTries). ErrInvalidPhone, ErrInvalid; ErrNoCredentials, ErrForbidden; ErrRateLimited.
+func (c *Contacts) ConfirmPhone(ctx context.Context, actor Actor, phone string, code Secret) (User, error) {
+	number, err := c.phone(actor, phone)
+	if err != nil {
+		return User{}, err
+	}
+	subject := number
+	if actor.isUser() {
+		subject = actor.UserID()
+	}
+	t, err := c.tryCode(ctx, actor, subject, number, code)
+	if err != nil {
+		return User{}, err
+	}
+	defer t.end(ctx)
+	var user User
+	if actor.isUser() {
+		user, err = c.provePhone(ctx, actor, t)
+	} else {
+		err = c.provedByNobody(ctx, actor, t)
+	}
+	if err == nil {
+		c.proofCounts(ctx, number)
+	}
+	return user, err
+}
+
+// provePhone gives the proven number to the account, and takes it from whoever had it.
+func (c *Contacts) provePhone(ctx context.Context, actor Actor, t *tried) (User, error) {
+	var released User
+	user, _, err := c.fulfil(ctx, actor, t, fulfilment{kind: EventPhoneVerified, refusal: ErrInvalidCode, decide: func(before Account, w *UserUpdate) error {
+		if !before.Active || !actor.is(before.ID) {
+			return ErrInvalidCode
+		}
+		released = User{}
+		holder, err := c.store.AccountByIdentifier(ctx, Scope{All: true}, Identifier{PhoneIdentifier, t.Target})
+		switch {
+		case errors.Is(err, ErrNotFound):
+		case err != nil:
+			return err
+		case holder.ID != before.ID:
+			released = holder.User
+			w.Releases = &PhoneRelease{
+				UserID: holder.ID, Phone: t.Target, IfVersion: holder.Version, Event: c.event(actor, EventPhoneReleased, holder.User, ""),
+			}
+		}
+		w.Account.Phone, w.Account.PhoneVerified, w.Voids = t.Target, true, []Purpose{PurposePhone}
+		return nil
+	}})
+	if err == nil && released.ID != "" {
+		released.PhoneVerified = false
+		c.userUpdated(ctx, released)
+	}
+	return user, err
+}
+
+// provedByNobody ends the challenge of an anonymous proof.
+func (c *Contacts) provedByNobody(ctx context.Context, actor Actor, t *tried) error {
+	err := c.store.EndChallenge(ctx, ChallengeEnd{ID: t.ID, Event: c.event(actor, EventPhoneProved, User{}, "")})
+	switch {
+	case errors.Is(err, ErrNotFound):
+		t.spent = true
+		return ErrInvalidCode
+	case err != nil:
+		return err
+	}
+	t.spent = true
+	if hook := c.hooks.PhoneProved; hook != nil {
+		c.after(ctx, "PhoneProved", func(ctx context.Context) { hook(ctx, t.Target) })
+	}
+	return nil
+}
+
+// proofCounts gives two codes back to the country of a number: see LimitUnproven.
+func (c *Contacts) proofCounts(ctx context.Context, number string) {
+	var returns []LimitReturn
+	for _, limit := range c.cfg.Limits[LimitUnproven] {
+		if country := phoneCountry(number); country != "" {
+			one := LimitReturn{Key: c.limitKey(LimitUnproven, limit, country)}
+			returns = append(returns, one, one)
+		}
+	}
+	if len(returns) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), returnDeadline)
+	defer cancel()
+	if err := c.store.ReturnLimits(ctx, returns); err != nil {
+		c.log.WarnContext(ctx, "could not count a proof", "error", err.Error())
+	}
+}

@@ -1,0 +1,183 @@
+package userapi_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/userapi/userapi"
+)
+
+// senderFunc is a Sender that is a function.
+type senderFunc func(ctx context.Context, m userapi.Message) error
+
+func (f senderFunc) Send(ctx context.Context, m userapi.Message) error { return f(ctx, m) }
+
+func TestDeliver_K04_a_gateway_that_fails_changes_no_answer_and_loses_no_message(t *testing.T) {
+	var log bytes.Buffer
+	o := newOffice(t, func(c *userapi.Config) { c.Logger = slog.New(slog.NewJSONHandler(&log, nil)) })
+	o.user("default", "ada")
+	failures := []func(m userapi.Message) error{
+		func(m userapi.Message) error { return fmt.Errorf("no luck with %v %s", m.Token, m.Token) },
+		func(userapi.Message) error { panic("a defect") },
+	}
+	o.requestReset("ada")
+	var tried []userapi.Message
+	for _, fail := range failures {
+		o.box.fail = func(m userapi.Message) error { tried = append(tried, m); return fail(m) }
+		before := len(tried)
+		deadline := time.Now().Add(30 * time.Second)
+		for len(tried) == before && time.Now().Before(deadline) {
+			sent, err := o.Deliver(ctx)
+			require.NoError(t, err)
+			require.Zero(t, sent)
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	o.box.fail = nil
+	require.Eventually(t, func() bool {
+		sent, err := o.Deliver(ctx)
+		return err == nil && sent == 1
+	}, 30*time.Second, 10*time.Millisecond)
+	m := o.box.got[0]
+	require.Len(t, tried, 2)
+	for i, earlier := range tried {
+		assert.Equal(t, i+1, earlier.Attempt)
+		assert.Equal(t, m.Token, earlier.Token, "the same token each time")
+		assert.Equal(t, m.ID, earlier.ID)
+	}
+	assert.Equal(t, 3, m.Attempt)
+	assert.NotContains(t, log.String(), string(m.Token))
+	assert.NotContains(t, log.String(), "ada@example.com")
+	require.NoError(t, o.Passwords.Reset(ctx, anonymous(), m.Token, another))
+}
+
+func TestDeliver_what_can_never_arrive_is_void_and_told(t *testing.T) {
+	o := newOffice(t, nil)
+	o.user("default", "ada")
+	_, ada := o.login("ada", password)
+	var lost userapi.Message
+	o.box.fail = func(m userapi.Message) error {
+		lost = m
+		return fmt.Errorf("no such number: %w", userapi.ErrUndeliverable)
+	}
+	require.NoError(t, o.Contacts.RequestPhone(ctx, ada, userapi.PhoneRequest{Phone: "+4930123456"}))
+	sent, err := o.Deliver(ctx)
+	require.NoError(t, err)
+	assert.Zero(t, sent)
+	_, err = o.Contacts.ConfirmPhone(ctx, ada, "+4930123456", lost.Code)
+	assert.ErrorIs(t, err, userapi.ErrInvalidCode)
+	assert.Equal(t, 1, o.count(userapi.EventMessageFailed))
+	o.box.fail = nil
+	o.silent("+4930123456", userapi.PurposePhone)
+}
+
+func TestDeliver_gives_up_when_the_code_has_expired(t *testing.T) {
+	o := newOffice(t, nil)
+	o.user("default", "ada")
+	o.requestReset("ada")
+	o.clock.add(time.Hour)
+	o.silent("ada@example.com", userapi.PurposeReset)
+	assert.Equal(t, 1, o.count(userapi.EventMessageFailed))
+	o.silent("ada@example.com", userapi.PurposeReset)
+	assert.Equal(t, 1, o.count(userapi.EventMessageFailed), "once")
+}
+
+func TestDeliver_by_many_at_once_sends_each_message_once(t *testing.T) {
+	o := newOffice(t, func(c *userapi.Config) { c.Verification.AnonymousPhone = true })
+	for i := range 100 {
+		require.NoError(t, o.Contacts.RequestPhone(ctx, anonymous(), userapi.PhoneRequest{Phone: fmt.Sprintf("+4930%07d", i)}))
+	}
+	other := o.second(func(c *userapi.Config) { o.wire(c, nil) })
+	var total atomic.Int64
+	var all sync.WaitGroup
+	for i := range 16 {
+		all.Go(func() {
+			sent, err := []*userapi.API{o.API, other}[i%2].Deliver(ctx)
+			assert.NoError(t, err)
+			total.Add(int64(sent))
+		})
+	}
+	all.Wait()
+	assert.EqualValues(t, 100, total.Load())
+	seen := map[string]bool{}
+	for _, m := range o.box.got {
+		assert.False(t, seen[m.To], "twice")
+		seen[m.To] = true
+	}
+	assert.Len(t, seen, 100)
+}
+
+func TestDeliver_a_stop_in_the_middle_leaves_the_message_to_the_next(t *testing.T) {
+	o := newOffice(t, nil)
+	o.user("default", "ada")
+	o.requestReset("ada")
+	stopping, stop := context.WithCancel(ctx)
+	half := o.second(func(c *userapi.Config) {
+		o.wire(c, nil)
+		c.Verification.Mail = senderFunc(func(ctx context.Context, _ userapi.Message) error {
+			stop()
+			<-ctx.Done()
+			return ctx.Err()
+		})
+	})
+	sent, _ := half.Deliver(stopping)
+	assert.Zero(t, sent)
+	o.receive("ada@example.com", userapi.PurposeReset) // at once, and not when a lease has ended
+}
+
+func TestDeliver_after_a_change_of_the_secret(t *testing.T) {
+	o := newOffice(t, nil)
+	o.user("default", "ada")
+	o.requestReset("ada")
+	fresh := o.second(func(c *userapi.Config) { o.wire(c, nil); c.Secret = "another secret of more than thirty-two bytes" })
+	sent, err := fresh.Deliver(ctx)
+	require.NoError(t, err)
+	assert.Zero(t, sent, "a node that does not know the secret leaves the message to one that does")
+	assert.Zero(t, o.count(userapi.EventMessageFailed))
+
+	o.requestReset("ada")
+	rotated := o.second(func(c *userapi.Config) {
+		o.wire(c, nil)
+		c.Secret, c.OldSecrets = "another secret of more than thirty-two bytes", []userapi.Secret{secret}
+	})
+	sent, err = rotated.Deliver(ctx)
+	require.NoError(t, err)
+	assert.Equal(t, 1, sent)
+	token := o.box.all("ada@example.com", userapi.PurposeReset)[0].Token
+	require.NoError(t, rotated.Passwords.Reset(ctx, anonymous(), token, another), "and its tokens hold")
+}
+
+func TestDeliver_is_told_of_when_something_waits(t *testing.T) {
+	queued := 0
+	o := newOffice(t, func(c *userapi.Config) { c.Hooks.MessageQueued = func(context.Context) { queued++ } })
+	o.user("default", "ada")
+	o.requestReset("ada")
+	assert.Equal(t, 1, queued)
+	o.requestReset("nobody@example.com")
+	assert.Equal(t, 2, queued, "the hook does not tell who exists")
+}
+
+func TestMessage_carries_what_templates_and_gateways_need(t *testing.T) {
+	o := newOffice(t, func(c *userapi.Config) {
+		c.Verification.Locale = func(_ context.Context, u userapi.User) string { return "de-" + u.Username }
+		c.DefaultRegion = "DE"
+	})
+	u := o.user("default", "ada")
+	_, ada := o.login("ada", password)
+	require.NoError(t, o.Contacts.RequestPhone(ctx, ada, userapi.PhoneRequest{Phone: "030 123456", Resend: true}))
+	m := o.receive("+4930123456", userapi.PurposePhone)
+	assert.Equal(t, userapi.Message{
+		ID: m.ID, Channel: userapi.ChannelSMS, To: "+4930123456", Purpose: userapi.PurposePhone, Code: m.Code,
+		ExpiresAt: o.clock.Now().Add(10 * time.Minute).Truncate(time.Millisecond), Resend: true, Attempt: 1,
+		UserID: u.ID, Name: "ada", Locale: "de-ada", Address: "192.0.2.1",
+	}, m)
+}

@@ -1,0 +1,220 @@
+package userapi
+
+import (
+	"context"
+	"errors"
+	"strings"
+)
+
+// SelfRegistration is what somebody may say of an account of their own.
+type SelfRegistration struct {
+	Email     string
+	Username  string
+	Phone     string
+	Name      string
+	FirstName string
+	LastName  string
+	Password  Secret // required; under RegistrationVerify it may be set with Auth.Activate
+}
+
+// RegistrationPolicy is Config.Registration.Policy: who may call Register with success.
+func (u *Users) RegistrationPolicy() RegistrationPolicy { return u.cfg.Registration.Policy }
+
+// Register creates an account for whoever asks, under Config.Registration. The customer and the roles are the
+// configuration's. Every registration counts against the actor's address.
+//
+// Under RegistrationOpen it logs in. An ErrEmailTaken or ErrUsernameTaken tells that there is such an account.
+//
+// Under RegistrationVerify the account is inactive, and its mailbox gets a link for Auth.Activate; User and Tokens are zero.
+// They are so for an address that is registered already: then its owner is told, and nothing changes, unless the account
+// was never activated; then the new registration replaces all of the old. A username in use is told to the mailbox too.
+//
+// ErrNoCredentials when registration is closed; ErrRateLimited; ErrNoSender; else as Create.
+func (u *Users) Register(ctx context.Context, actor Actor, r SelfRegistration) (User, Tokens, error) {
+	fail := func(err error) (User, Tokens, error) { return User{}, Tokens{}, err }
+	if err := actor.some(); err != nil {
+		return fail(err)
+	}
+	verify := u.cfg.Registration.Policy == RegistrationVerify
+	switch {
+	case u.cfg.Registration.Policy == RegistrationClosed:
+		return fail(ErrNoCredentials)
+	case verify && u.cfg.Verification.Mail == nil:
+		return fail(ErrNoSender)
+	}
+	if err := r.check(verify); err != nil {
+		return fail(err)
+	}
+	attempt, err := u.take(ctx, LimitRegister, actor, counted{})
+	if err != nil {
+		return fail(err)
+	}
+	attempt.verdict = failed // every registration counts
+	defer attempt.end(ctx)
+	n := NewUser{
+		Email: r.Email, Username: r.Username, Phone: r.Phone, Name: r.Name, FirstName: r.FirstName, LastName: r.LastName,
+		Password: r.Password, Active: !verify, CustomerID: u.cfg.Registration.Customer,
+	}
+	for _, code := range u.cfg.Registration.Roles {
+		n.Roles = append(n.Roles, RoleRef{Code: code})
+	}
+	a, err := u.newAccount(ctx, n)
+	if err != nil {
+		return fail(err)
+	}
+	if err := u.beforeCreated(ctx, a.User); err != nil {
+		return fail(err)
+	}
+	if verify {
+		return fail(u.registerPending(ctx, actor, a))
+	}
+	s := u.newSession(actor, a.ID, []string{"pwd"})
+	a.LastLogin = s.CreatedAt
+	event := u.event(actor, EventUserRegistered, a.User, "")
+	event.ActorID, event.SessionID = a.ID, s.ID
+	if err := u.wrote(u.store.InsertUser(ctx, UserInsert{Account: a, Session: &s, Event: event})); err != nil {
+		return fail(err)
+	}
+	u.userCreated(ctx, a.User)
+	tokens, err := u.issue(a, s)
+	return a.User, tokens, err
+}
+
+// check refuses what no registration can do without.
+func (r SelfRegistration) check(verify bool) error {
+	email := strings.TrimSpace(r.Email)
+	switch {
+	case verify && email == "":
+		return ErrInvalid.Field("email", "required")
+	case email == "" && strings.TrimSpace(r.Username) == "":
+		// Nobody logs in by a phone number that is not proven yet: the account would be lost with the session.
+		return ErrInvalid.Field("email", "an e-mail address or a username is required")
+	case verify && r.Password == "":
+		return nil
+	}
+	return wellFormedPassword(r.Password)
+}
+
+// registerPending keeps a registration until its mailbox is proven. Whoever asks learns nothing from it: the same is
+// written, and something is mailed, whatever is there already.
+func (u *Users) registerPending(ctx context.Context, actor Actor, a Account) error {
+	attempt, err := u.take(ctx, LimitActivation, actor, counted{recipient: a.EmailKey})
+	if err != nil {
+		return err
+	}
+	defer attempt.end(ctx)
+	a.Pending = true
+	for range maxTries {
+		holder, err := u.store.AccountByIdentifier(ctx, Scope{All: true}, Identifier{EmailIdentifier, a.EmailKey})
+		switch {
+		case errors.Is(err, ErrNotFound):
+			err = u.insertPending(ctx, actor, a)
+		case err == nil && holder.Pending && !holder.Active:
+			err = u.replacePending(ctx, actor, holder, a)
+		case err == nil:
+			err = u.tellInstead(ctx, actor, holder, a, NoticeAlreadyRegistered)
+		}
+		if errors.Is(err, ErrUsernameTaken) {
+			err = u.tellInstead(ctx, actor, Account{}, a, NoticeUsernameTaken)
+		}
+		if errors.Is(err, ErrEmailTaken) || errors.Is(err, ErrChanged) || errors.Is(err, ErrNotFound) {
+			continue // somebody was faster
+		}
+		if err == nil {
+			attempt.verdict = failed // it counts
+		}
+		return err
+	}
+	return ErrUnavailable
+}
+
+func (u *Users) insertPending(ctx context.Context, actor Actor, a Account) error {
+	out, err := u.pose(ctx, actor, asked{purpose: PurposeActivation, user: a.User, target: a.EmailKey})
+	if err != nil {
+		return err
+	}
+	event := u.event(actor, EventUserRegistered, a.User, "")
+	if err := u.wrote(u.store.InsertUser(ctx, UserInsert{Account: a, Outgoing: out, Event: event})); err != nil {
+		return err
+	}
+	u.queued(ctx, out)
+	u.userCreated(ctx, a.User)
+	return nil
+}
+
+// replacePending puts a new registration in the place of one that was never activated.
+func (u *Users) replacePending(ctx context.Context, actor Actor, old, a Account) error {
+	a.ID, a.CreatedAt, a.Epoch = old.ID, old.CreatedAt, old.Epoch
+	out, err := u.pose(ctx, actor, asked{purpose: PurposeActivation, user: a.User, target: a.EmailKey})
+	if err != nil {
+		return err
+	}
+	err = u.wrote(u.store.ChangeUser(ctx, UserUpdate{
+		Scope: Scope{All: true}, Account: a, IfVersion: old.Version, CustomerBefore: old.CustomerID, SetRoles: true,
+		Voids: allPurposes, Outgoing: out, Event: u.event(actor, EventRegisteredAgain, a.User, "pending"),
+	}))
+	if err != nil {
+		return err
+	}
+	u.queued(ctx, out)
+	u.userUpdated(ctx, a.User)
+	return nil
+}
+
+// tellInstead mails a notice to the address of a registration that cannot be, and writes what else would be written.
+func (u *Users) tellInstead(ctx context.Context, actor Actor, holder, a Account, n Notice) error {
+	out, err := u.decoy(ctx, actor, PurposeActivation, a.EmailKey)
+	if err != nil {
+		return err
+	}
+	if out.Messages, err = u.notify(ctx, actor, holder.User, a.EmailKey, n); err != nil {
+		return err
+	}
+	err = u.store.InsertChallenge(ctx, ChallengeInsert{Outgoing: out, Event: u.event(actor, EventRegisteredAgain, holder.User, string(n))})
+	if err == nil {
+		u.queued(ctx, out)
+	}
+	return err
+}
+
+// SendActivation mails a link for Auth.Activate to an account that is inactive: to have an account that an admin created
+// without password taken over by its owner, for instance. A link sent before is void. Only admins who rank above the user,
+// and System.
+//
+// ErrNotFound, ErrForbidden; ErrInvalid for an account that is active or has no e-mail address; ErrRateLimited;
+// ErrNoSender.
+func (u *Users) SendActivation(ctx context.Context, actor Actor, id string) error {
+	if err := actor.managing(); err != nil {
+		return err
+	}
+	if u.cfg.Verification.Mail == nil {
+		return ErrNoSender
+	}
+	acc, err := u.account(ctx, actor, id)
+	if err != nil {
+		return err
+	}
+	if err := u.mayTouch(actor, acc.User); err != nil {
+		return err
+	}
+	if acc.Active || acc.EmailKey == "" {
+		return ErrInvalid.Field("email", "only an inactive account with an e-mail address is activated by mail")
+	}
+	attempt, err := u.take(ctx, LimitActivation, actor, counted{recipient: acc.EmailKey})
+	if err != nil {
+		return err
+	}
+	defer attempt.end(ctx)
+	out, err := u.pose(ctx, actor, asked{purpose: PurposeActivation, user: acc.User, target: acc.EmailKey})
+	if err != nil {
+		return err
+	}
+	err = u.store.InsertChallenge(ctx, ChallengeInsert{
+		Outgoing: out, IfVersion: acc.Version, Event: u.event(actor, EventActivationAsked, acc.User, ""),
+	})
+	if err == nil {
+		attempt.verdict = failed // it counts
+		u.queued(ctx, out)
+	}
+	return err
+}
