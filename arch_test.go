@@ -44,6 +44,8 @@ var mayImport = map[string]struct {
 		"verification/smtp", "verification/twilio", "verification/vonage", "verification/webhook"}, []string{"testing"}},
 	"examples/quickstart": {[]string{".", "httpadapter", "store/sqlite"}, nil},
 	"examples/chi":        {[]string{".", "httpadapter", "store/sqlite"}, nil},
+	"examples/reset":      {[]string{".", "httpadapter", "store/memory", "verification/outboxfile", "verification/smtp"}, nil},
+	"examples/phone":      {[]string{".", "httpadapter", "store/memory", "verification", "verification/webhook"}, nil},
 	"examples/hosttx":     {[]string{".", "store/sqlite"}, nil},
 }
 

@@ -647,6 +647,16 @@ func TestLinks_D10_lead_to_configured_origins_alone(t *testing.T) {
 	}
 }
 
+func TestLinks_a_token_is_escaped(t *testing.T) {
+	o := newOffice(t, func(c *userapi.Config) {
+		c.Verification.ResetLink = "https://app.example.com/?t={token}"
+		c.Verification.Generator = fixed{token: "a:token-of-a-host-that-is-long-enough"}
+	})
+	o.user("default", "ada")
+	o.requestReset("ada")
+	assert.Contains(t, string(o.receive("ada@example.com", userapi.PurposeReset).Link), ".a%3Atoken-of")
+}
+
 func TestExemptPhones_have_their_code_and_no_message(t *testing.T) {
 	_, err := userapi.New(userapi.Config{Store: newWorld(t, nil).store, Secret: secret, Verification: userapi.Verification{
 		ExemptPhones: map[string]userapi.Secret{"+4930123456": "1111"},
@@ -699,4 +709,44 @@ func TestChallenge_K01_what_fails_uses_nothing_up(t *testing.T) {
 		require.Error(t, api.Passwords.Reset(ctx, anonymous(), token, another))
 	}
 	assert.NoError(t, o.Passwords.Reset(ctx, anonymous(), token, another))
+}
+
+// The store voids what is under way when the account changes; should it not, the change alone is enough.
+func TestChallenge_D06_is_void_even_if_the_store_kept_it(t *testing.T) {
+	o := newOffice(t, nil)
+	behind := func(id string, change func(*userapi.Account)) {
+		a, err := o.store.AccountByID(ctx, userapi.Scope{All: true}, id)
+		require.NoError(t, err)
+		w := userapi.UserUpdate{Scope: userapi.Scope{All: true}, Account: a, IfVersion: a.Version, CustomerBefore: a.CustomerID}
+		change(&w.Account)
+		require.NoError(t, o.store.ChangeUser(ctx, w))
+	}
+	for name, change := range map[string]func(*userapi.Account){
+		"address":  func(a *userapi.Account) { a.Email, a.EmailKey = "other-"+a.Email, "other-"+a.EmailKey },
+		"inactive": func(a *userapi.Account) { a.Active = false },
+	} {
+		u := o.user("default", name)
+		_, actor := o.login(name, password)
+		email := name + "@example.com"
+		reset := o.resetToken(email)
+		require.NoError(t, o.Contacts.RequestEmail(ctx, actor, userapi.EmailRequest{}))
+		link := o.receive(email, userapi.PurposeEmail).Token
+		code := o.code(actor, "+4930123456")
+		behind(u.ID, change)
+		assert.ErrorIs(t, o.Passwords.Reset(ctx, anonymous(), reset, another), userapi.ErrInvalidLink, name)
+		_, _, err := o.Contacts.ConfirmEmail(ctx, anonymous(), link)
+		assert.ErrorIs(t, err, userapi.ErrInvalidLink, name)
+		if name == "inactive" {
+			_, err = o.Contacts.ConfirmPhone(ctx, actor, "+4930123456", code)
+			assert.ErrorIs(t, err, userapi.ErrInvalidCode)
+		}
+	}
+	_, _, err := o.Users.Register(ctx, anonymous(), userapi.SelfRegistration{Email: "new@example.com", Password: password})
+	require.NoError(t, err)
+	token := o.receive("new@example.com", userapi.PurposeActivation).Token
+	u, err := o.Users.ByEmail(ctx, userapi.System(), "new@example.com")
+	require.NoError(t, err)
+	behind(u.ID, func(a *userapi.Account) { a.Email, a.EmailKey = "moved@example.com", "moved@example.com" })
+	_, err = o.Auth.Activate(ctx, anonymous(), token, password)
+	assert.ErrorIs(t, err, userapi.ErrInvalidLink)
 }

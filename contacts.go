@@ -17,8 +17,8 @@ type EmailRequest struct {
 // RequestEmail mails a link to the address that the actor has, or shall have: the old one stays until ConfirmEmail. A link
 // asked for before is void. Where another account has the address, its owner is told, and the answer is the same.
 //
-// ErrForbidden for an actor who is no user; ErrInvalid; ErrNotFresh, ErrWrongPassword (a change); ErrRateLimited;
-// ErrNoSender.
+// ErrForbidden for an actor who is no user; ErrInvalid; ErrNotFresh, ErrWrongPassword, ErrTokenRevoked (a change, in a
+// session that has ended); ErrRateLimited; ErrNoSender.
 func (c *Contacts) RequestEmail(ctx context.Context, actor Actor, r EmailRequest) error {
 	if err := actor.owning(); err != nil {
 		return err
@@ -89,6 +89,15 @@ func (c *core) poseEmail(ctx context.Context, actor Actor, q asked) (Outgoing, e
 	if err != nil || q.purpose != PurposeEmailChange {
 		return out, err
 	}
+	// A thief who is just being shut out must not get a link that moves the account: the session is looked up after the
+	// account was read, and the write is refused when that has changed.
+	_, err = c.store.SessionByID(ctx, actor.identity.SessionID())
+	if errors.Is(err, ErrNotFound) {
+		return out, ErrTokenRevoked
+	}
+	if err != nil {
+		return out, err
+	}
 	owner, err := c.store.AccountByIdentifier(ctx, Scope{All: true}, Identifier{EmailIdentifier, q.target})
 	if errors.Is(err, ErrNotFound) || err == nil && owner.Pending { // what was never activated gives way to a proof
 		return out, nil
@@ -101,8 +110,9 @@ func (c *core) poseEmail(ctx context.Context, actor Actor, q asked) (Outgoing, e
 }
 
 // ConfirmEmail takes the token of a mailed link: the address is the account's, and proven. All sessions that were opened
-// before end, since somebody else may have registered with the address, but the actor's own, if it is the account's: the
-// returned Tokens take the place of theirs. After a change the old address is told, and pending challenges are void.
+// before end with all pending codes and links, since somebody else may have registered with the address; so does the mark of
+// a number proven before. The actor's own session goes on, if it is the account's (the returned Tokens take the place of
+// theirs), and so does the mark then. A proof of what was proven already ends nothing. After a change the old address is told.
 //
 // ErrInvalidLink for a token that is unknown, used, expired or void; ErrEmailTaken; ErrRateLimited.
 func (c *Contacts) ConfirmEmail(ctx context.Context, actor Actor, token Secret) (User, Tokens, error) {
@@ -121,7 +131,12 @@ func (c *Contacts) ConfirmEmail(ctx context.Context, actor Actor, token Secret) 
 		if !before.Active || t.Purpose == PurposeEmail && before.EmailKey != t.Target {
 			return ErrInvalidCode
 		}
-		w.EndSessions = !before.EmailVerified
+		if w.EndSessions = !before.EmailVerified; w.EndSessions {
+			// The first proof: whoever opened sessions, asked for changes or had a number proven before may have been somebody
+			// else, who registered with this address.
+			w.Voids = allPurposes
+			a.PhoneVerified = a.PhoneVerified && actor.is(before.ID)
+		}
 		if t.Purpose == PurposeEmailChange {
 			if err := c.evictPending(ctx, actor, t.Target); err != nil {
 				return err

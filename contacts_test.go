@@ -62,6 +62,18 @@ func TestContacts_B13_a_proof_ends_what_was_opened_before(t *testing.T) {
 	assert.NoError(t, err)
 }
 
+func TestContacts_a_session_that_has_ended_does_not_keep_a_proof_from_counting(t *testing.T) {
+	o := newOffice(t, nil)
+	u := o.user("default", "ada")
+	tokens, ada := o.login("ada", password)
+	require.NoError(t, o.Contacts.RequestEmail(ctx, ada, userapi.EmailRequest{}))
+	require.NoError(t, o.Auth.Logout(ctx, anonymous(), tokens.Refresh))
+	_, none, err := o.Contacts.ConfirmEmail(ctx, ada, o.receive("ada@example.com", userapi.PurposeEmail).Token)
+	require.NoError(t, err)
+	assert.True(t, none.IsZero())
+	assert.True(t, o.byID(u.ID).EmailVerified)
+}
+
 func loginAgain(o *office, name string) userapi.Tokens {
 	tokens, _ := o.login(name, password)
 	return tokens
@@ -566,4 +578,21 @@ func TestSendActivation_invites_who_was_created_without_password(t *testing.T) {
 	o.customer("elsewhere", 0)
 	foreign := o.user("elsewhere", "foreign")
 	assert.ErrorIs(t, o.Users.SendActivation(ctx, admin, foreign.ID), userapi.ErrNotFound)
+}
+
+func TestContacts_B13_the_first_proof_takes_back_a_number_that_somebody_else_may_have_proven(t *testing.T) {
+	o := newOffice(t, nil)
+	prove := func(name string, poster func(userapi.Actor) userapi.Actor) userapi.User {
+		u := o.user("default", name)
+		_, actor := o.login(name, password)
+		phone := "+49301234" + fmt.Sprint(len(name))
+		_, err := o.Contacts.ConfirmPhone(ctx, actor, phone, o.code(actor, phone))
+		require.NoError(t, err)
+		require.NoError(t, o.Contacts.RequestEmail(ctx, actor, userapi.EmailRequest{}))
+		_, _, err = o.Contacts.ConfirmEmail(ctx, poster(actor), o.receive(name+"@example.com", userapi.PurposeEmail).Token)
+		require.NoError(t, err)
+		return o.byID(u.ID)
+	}
+	assert.False(t, prove("ada", func(userapi.Actor) userapi.Actor { return anonymous() }).PhoneVerified)
+	assert.True(t, prove("bobby", func(own userapi.Actor) userapi.Actor { return own }).PhoneVerified)
 }

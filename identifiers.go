@@ -137,14 +137,14 @@ func NormalizeUsername(in string) (typed, canonical string, err error) {
 
 // NormalizePhone gives a phone number in E.164. region is the country (ISO 3166, "DE") that a national number is
 // read in; with "" only the international form is taken. A number with an extension is refused: it would be a second
-// spelling. ErrInvalidPhone.
+// spelling, and so is one that can be dialled within its area alone. ErrInvalidPhone.
 func NormalizePhone(in, region string) (string, error) {
 	text := strings.TrimSpace(in)
-	if len(text) > 64 || !plainText(text) || strings.ContainsFunc(text, unicode.IsLetter) {
+	if len(text) > 64 || !plainText(text) || strings.ContainsFunc(text, unicode.IsLetter) || strings.LastIndex(text, "+") > 0 {
 		return "", ErrInvalidPhone
 	}
 	number, err := phonenumbers.Parse(text, region)
-	if err != nil || number.GetExtension() != "" || !phonenumbers.IsPossibleNumber(number) {
+	if err != nil || number.GetExtension() != "" || phonenumbers.IsPossibleNumberWithReason(number) != phonenumbers.IS_POSSIBLE {
 		return "", ErrInvalidPhone
 	}
 	e164 := phonenumbers.Format(number, phonenumbers.E164)

@@ -177,3 +177,10 @@ func TestCutText(t *testing.T) {
 	assert.Equal(t, "😀", cutText("😀😀", 7))
 	assert.Equal(t, "x", cutText("x\xff", 7))
 }
+
+func TestNormalizePhone_F07_what_is_dialled_within_an_area_is_none(t *testing.T) {
+	for in, region := range map[string]string{"5550123": "US", "110": "DE", "112": "DE", "911": "US", "++4930123456": "", "+49+30123456": ""} {
+		_, err := NormalizePhone(in, region)
+		assert.ErrorIs(t, err, ErrInvalidPhone, in)
+	}
+}

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	mathrand "math/rand/v2"
 	"strconv"
-	"sync"
 	"time"
 )
 
@@ -162,6 +161,8 @@ const (
 	sendFor  = 25 * time.Second
 	leaseFor = 40 * time.Second
 	maxDelay = time.Minute
+	// lookEvery is how long a message waits at most while others are being sent.
+	lookEvery = 200 * time.Millisecond
 )
 
 // Deliver sends what waits in the outbox and is due, at most 8 messages at once, and returns how many were sent when
@@ -179,67 +180,91 @@ func (a *API) Deliver(ctx context.Context) (sent int, err error) {
 	if c.cfg.Verification.Mail == nil && c.cfg.Verification.SMS == nil {
 		return 0, ErrNoSender
 	}
-	for {
-		due, err := c.store.LeaseMessages(ctx, deliverAtOnce, leaseFor)
-		if err != nil || len(due) == 0 {
-			return sent, err
-		}
-		results := make([]bool, len(due))
-		failures := make([]error, len(due))
-		var all sync.WaitGroup
-		for i, row := range due {
-			all.Go(func() { results[i], failures[i] = c.deliver(ctx, row) })
-		}
-		all.Wait()
-		for _, ok := range results {
-			if ok {
-				sent++
+	var under int // how many are under way
+	done := make(chan delivered)
+	for ; ; err = errors.Join(err, collect(ctx, done, &under, &sent)) {
+		if err == nil && ctx.Err() == nil && under < deliverAtOnce {
+			var due []SealedMessage
+			due, err = c.store.LeaseMessages(ctx, deliverAtOnce-under, leaseFor)
+			for _, row := range due {
+				under++
+				go func() { done <- c.deliver(ctx, row) }()
 			}
 		}
-		if err := errors.Join(failures...); err != nil {
-			return sent, AsError(err)
+		if under == 0 {
+			if err != nil {
+				return sent, AsError(err)
+			}
+			return sent, nil
+		}
+	}
+}
+
+// delivered is what became of one message.
+type delivered struct {
+	sent bool
+	err  error // the store's
+}
+
+// collect waits until a message is through. Not for long: others may have come, and must not wait for a gateway that hangs.
+func collect(ctx context.Context, done <-chan delivered, under, sent *int) error {
+	look := time.NewTimer(lookEvery)
+	defer look.Stop()
+	stopped := ctx.Done()
+	for {
+		select {
+		case d := <-done:
+			*under--
+			if d.sent {
+				*sent++
+			}
+			return d.err
+		case <-stopped:
+			stopped = nil // those under way are being stopped, too
+		case <-look.C:
+			return nil
 		}
 	}
 }
 
 // deliver sends one message, and notes what became of it even if the caller is being stopped.
-func (c *core) deliver(ctx context.Context, row SealedMessage) (sent bool, err error) {
+func (c *core) deliver(ctx context.Context, row SealedMessage) delivered {
 	note := context.WithoutCancel(ctx)
 	m, err := c.tokens.open(row.ID, row.Sealed)
-	user, expired := User{ID: row.UserID}, !c.cfg.Now().Before(row.ExpiresAt)
+	expired := !c.cfg.Now().Before(row.ExpiresAt)
 	switch {
 	case err != nil && !expired:
 		// Another node may know the secret it was sealed with: one to which a new secret came first.
 		c.log.ErrorContext(ctx, "a message in the outbox cannot be read", slog.String("message", row.ID), slog.String("error", err.Error()))
-		return false, c.store.DelayMessage(note, MessageDelay{ID: row.ID, Attempt: row.Attempt, After: maxDelay / 4})
+		return delivered{err: c.store.DelayMessage(note, MessageDelay{ID: row.ID, Attempt: row.Attempt, After: maxDelay / 4})}
 	case err == nil && m.To == "": // a decoy
-		return false, c.store.EndMessage(note, MessageEnd{ID: row.ID})
+		return delivered{err: c.store.EndMessage(note, MessageEnd{ID: row.ID})}
 	case expired:
-		return false, c.giveUp(note, row, user, EventMessageFailed, "expired after "+strconv.Itoa(row.Attempt-1)+" attempts")
+		return delivered{err: c.giveUp(note, row, "expired after "+strconv.Itoa(row.Attempt-1)+" attempts")}
 	}
 	m.Attempt = row.Attempt
 	err = c.send(ctx, m)
+	about := []any{slog.String("message", row.ID), slog.String("purpose", string(m.Purpose)), slog.Int("attempt", row.Attempt)}
 	switch {
 	case err == nil:
-		return true, c.store.EndMessage(note, MessageEnd{ID: row.ID})
+		return delivered{true, c.store.EndMessage(note, MessageEnd{ID: row.ID})}
 	case errors.Is(err, ErrUndeliverable):
-		c.log.WarnContext(ctx, "a message can never be delivered", slog.String("message", row.ID), slog.String("purpose", string(m.Purpose)), slog.String("error", err.Error()))
-		return false, c.giveUp(note, row, user, EventMessageFailed, string(m.Purpose)+" undeliverable")
+		c.log.WarnContext(ctx, "a message can never be delivered", append(about, slog.String("error", err.Error()))...)
+		return delivered{err: c.giveUp(note, row, string(m.Purpose)+" undeliverable")}
 	}
 	delay := min(time.Second<<min(row.Attempt-1, 10), maxDelay)
 	delay = delay/2 + mathrand.N(delay) // apart from the other messages that failed with it
 	if ctx.Err() != nil {
 		delay = 0 // stopped, not failed: the next process may send at once
 	} else {
-		c.log.WarnContext(ctx, "a message could not be sent", slog.String("message", row.ID), slog.String("purpose", string(m.Purpose)),
-			slog.Int("attempt", row.Attempt), slog.Duration("again", delay), slog.String("error", err.Error()))
+		c.log.WarnContext(ctx, "a message could not be sent", append(about, slog.Duration("again", delay), slog.String("error", err.Error()))...)
 	}
-	return false, c.store.DelayMessage(note, MessageDelay{ID: row.ID, Attempt: row.Attempt, After: delay})
+	return delivered{err: c.store.DelayMessage(note, MessageDelay{ID: row.ID, Attempt: row.Attempt, After: delay})}
 }
 
 // giveUp ends a message that will not arrive, and the challenge nobody will ever answer.
-func (c *core) giveUp(ctx context.Context, row SealedMessage, user User, kind EventKind, detail string) error {
-	return c.store.EndMessage(ctx, MessageEnd{ID: row.ID, Void: true, Event: c.event(System(), kind, user, detail)})
+func (c *core) giveUp(ctx context.Context, row SealedMessage, detail string) error {
+	return c.store.EndMessage(ctx, MessageEnd{ID: row.ID, Void: true, Event: c.event(System(), EventMessageFailed, User{ID: row.UserID}, detail)})
 }
 
 // send hands a message to its Sender. A panic is a failure of the Sender, not of the process.

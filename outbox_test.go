@@ -134,6 +134,39 @@ func TestDeliver_a_stop_in_the_middle_leaves_the_message_to_the_next(t *testing.
 	o.receive("ada@example.com", userapi.PurposeReset) // at once, and not when a lease has ended
 }
 
+func TestDeliver_a_message_that_hangs_keeps_no_other_waiting(t *testing.T) {
+	o := newOffice(t, func(c *userapi.Config) { c.Verification.AnonymousPhone = true })
+	for i := range 7 {
+		require.NoError(t, o.Contacts.RequestPhone(ctx, anonymous(), userapi.PhoneRequest{Phone: fmt.Sprintf("+4930%07d", i)}))
+	}
+	hanging, arrived, stop := make(chan struct{}, 7), make(chan userapi.Message, 1), make(chan struct{})
+	api := o.second(func(c *userapi.Config) {
+		o.wire(c, nil)
+		c.Verification.SMS = senderFunc(func(ctx context.Context, m userapi.Message) error {
+			if m.To == "+49307777777" {
+				arrived <- m
+				return nil
+			}
+			hanging <- struct{}{}
+			<-stop
+			return nil
+		})
+	})
+	ended := make(chan int)
+	go func() {
+		sent, err := api.Deliver(ctx)
+		assert.NoError(t, err)
+		ended <- sent
+	}()
+	for range 7 {
+		<-hanging
+	}
+	require.NoError(t, o.Contacts.RequestPhone(ctx, anonymous(), userapi.PhoneRequest{Phone: "+49307777777"}))
+	<-arrived
+	close(stop)
+	assert.Equal(t, 8, <-ended)
+}
+
 func TestDeliver_after_a_change_of_the_secret(t *testing.T) {
 	o := newOffice(t, nil)
 	o.user("default", "ada")

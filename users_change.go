@@ -9,8 +9,8 @@ import (
 )
 
 // Change changes an account. What it ends: a change of the roles ends the user's access tokens; a change of e-mail or
-// password, an e-mail address marked as proven, deactivation and a move to another customer end all sessions, and with them,
-// but for the mark, all pending codes and links. Where it
+// password, an e-mail address marked as proven, deactivation and a move to another customer end all sessions, and with them
+// all pending codes and links. Where it
 // is the actor's own account and the actor stays, the returned Tokens take the place of theirs: of a new session where all
 // have ended, else an access token alone. Otherwise they are zero.
 //
@@ -326,7 +326,7 @@ func (run *changing) write(before, after Account) UserUpdate {
 		w.Revoke = run.revokeUser(after.ID, w.Account.Epoch)
 	}
 	switch { // what was asked for under the account as it was
-	case credential || moved || before.Active != after.Active:
+	case credential || moved || proven || before.Active != after.Active:
 		w.Voids = allPurposes
 	case before.Phone != after.Phone:
 		w.Voids = []Purpose{PurposePhone}

@@ -103,6 +103,13 @@ func (u *Users) registerPending(ctx context.Context, actor Actor, a Account) err
 		return err
 	}
 	defer attempt.end(ctx)
+	// One by one here, or of many at once most would only find that another was faster.
+	waiting, cancel := context.WithTimeout(ctx, u.cfg.Password.QueueTimeout)
+	defer cancel()
+	if err := u.gate.enter(waiting, "register "+a.EmailKey, 1); err != nil {
+		return err
+	}
+	defer u.gate.leave("register " + a.EmailKey)
 	a.Pending = true
 	for range maxTries {
 		holder, err := u.store.AccountByIdentifier(ctx, Scope{All: true}, Identifier{EmailIdentifier, a.EmailKey})

@@ -12,19 +12,28 @@ func login(c *call) error {
 	var email, username *string
 	var password userapi.Secret
 	err := c.decode(optional("email", &email), optional("username", &username), required(secret("password", &password)))
-	switch {
-	case err != nil:
+	if err == nil {
+		err = oneOf(email, username)
+	}
+	if err != nil {
 		return err
-	case email == nil && username == nil:
-		return userapi.ErrInvalid.Field("email", requiredField)
-	case email != nil && username != nil:
-		return userapi.ErrInvalid.Field("username", "not together with email")
 	}
 	user, tokens, err := c.api.Auth.Login(c.r.Context(), c.actor, userapi.LoginRequest{Identifier: value(email) + value(username), Password: password})
 	if err != nil {
 		return err
 	}
 	return c.answerUser(user, tokens)
+}
+
+// oneOf makes sure that an account is named in exactly one of the two fields; each takes any identifier.
+func oneOf(email, username *string) error {
+	switch {
+	case email == nil && username == nil:
+		return userapi.ErrInvalid.Field("email", requiredField)
+	case email != nil && username != nil:
+		return userapi.ErrInvalid.Field("username", "not together with email")
+	}
+	return nil
 }
 
 func refresh(c *call) error {
@@ -76,7 +85,7 @@ func logout(c *call) error {
 	if c.route.section == "auth" {
 		return c.done()
 	}
-	return c.answer(map[string]string{"message": "User disconnected."})
+	return c.say("User disconnected.")
 }
 
 func logoutAll(c *call) error {
@@ -85,6 +94,19 @@ func logoutAll(c *call) error {
 	}
 	c.clearCookies(c.w)
 	return c.done()
+}
+
+// activate logs nobody in: whoever holds the link need not be whoever registered.
+func activate(c *call) error {
+	var token, password userapi.Secret
+	if err := c.decode(required(secret("token", &token)), required(secret("password", &password))); err != nil {
+		return err
+	}
+	user, err := c.api.Auth.Activate(c.r.Context(), c.actor, token, password)
+	if err != nil {
+		return err
+	}
+	return c.answer(userWithRoles(user))
 }
 
 // gone is what it means that the caller is not found: the account was erased a moment ago.

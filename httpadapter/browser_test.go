@@ -161,7 +161,7 @@ func TestI04_TokenDelivery(t *testing.T) {
 		httpadapter.BodyAndCookie: {true, true}, httpadapter.BodyOnly: {true, false}, httpadapter.CookieOnly: {false, true},
 	} {
 		t.Run(fmt.Sprint(delivery), func(t *testing.T) {
-			w := newWorld(t, options{
+			w := newWorld(t, sending, options{
 				http: func(c *httpadapter.Config) { c.Tokens = delivery },
 				api: func(c *userapi.Config) {
 					c.Registration = userapi.Registration{Policy: userapi.RegistrationOpen, Customer: "acme"}
@@ -186,6 +186,10 @@ func TestI04_TokenDelivery(t *testing.T) {
 			check(w.do("POST", "/users/login", object{"email": "ann@acme.example", "password": password}).is(200, ""))
 			check(w.do("POST", "/users", object{"email": "i04@acme.example", "password": password}).is(201, ""))
 			check(w.do("POST", "/auth/refresh", object{"refresh_token": string(tokens.Refresh)}).is(200, ""))
+			_, tokens, err = w.api.Auth.Login(context.Background(), userapi.Anonymous(), userapi.LoginRequest{Identifier: "bob@acme.example", Password: password})
+			require.NoError(t, err)
+			bobs := bearer(string(tokens.Access))
+			check(w.do("POST", "/verification/email/confirm", object{"token": w.emailToken(bobs, "bob@acme.example")}, bobs).is(200, ""))
 			check(w.do("POST", "/password/change", object{"old_password": password, "new_password": "another fine phrase"}, own).is(200, ""))
 		})
 	}

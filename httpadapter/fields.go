@@ -89,6 +89,30 @@ func flag(name string, into **bool) field {
 	}}
 }
 
+// orNull lets null stand for a field that is absent.
+func orNull(f field) field {
+	read := f.read
+	f.read = func(value json.RawMessage) string {
+		if isNull(value) {
+			return ""
+		}
+		return read(value)
+	}
+	return f
+}
+
+// filled is a string that may be absent or null, but not empty.
+func filled(name string, into **string) field {
+	return orNull(field{name: name, read: func(value json.RawMessage) string {
+		*into = new(string)
+		wrong := readString(value, *into)
+		if wrong == "" && **into == "" {
+			wrong = requiredField
+		}
+		return wrong
+	}})
+}
+
 // roleSet is a list of {"id"} or {"code"}.
 func roleSet(name string, into **[]userapi.RoleRef) field {
 	return field{name: name, read: func(value json.RawMessage) string {

@@ -9,13 +9,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// onEveryStore runs a flow on a store in memory and on one that is a database.
+// onEveryStore runs a flow on a store in memory and on those that are a database.
 func onEveryStore(t *testing.T, flow func(*testing.T, options)) {
 	t.Run("memory", func(t *testing.T) { flow(t, options{}) })
 	t.Run("sqlite", func(t *testing.T) {
 		on, _ := onSQLite(t)
 		flow(t, on)
 	})
+	t.Run("mariadb", func(t *testing.T) { flow(t, onMariaDB(t)) })
 }
 
 // The flow of knlambert/user-api's README: an admin runs the users of a customer.

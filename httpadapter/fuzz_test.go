@@ -23,13 +23,17 @@ func sound(t *testing.T, w *world, r *http.Request) int {
 }
 
 func FuzzBody(f *testing.F) {
-	for _, seed := range []string{`{"email":"a@b.example","name":"x","active":true,"roles":[{"id":7}]}`, `{"name":"\ud83d\ude00"}`, `{"name":"\ud800"}`, "[", `["editor",{"id":"7"}]`, "{}{}"} {
+	for _, seed := range []string{`{"email":"a@b.example","name":"x","active":true,"roles":[{"id":7}]}`, `{"name":"\ud83d\ude00"}`, `{"name":"\ud800"}`, "[", `["editor",{"id":"7"}]`, "{}{}",
+		`{"token":"a.b","new_password":"x","verify_password":null}`, `{"email":"ann@acme.example","url_template":"https://x.example/{token}"}`, `{"phone":"+4930901820","code":"１２３"}`} {
 		f.Add(seed)
 	}
-	w := newWorld(new(testing.T))
+	w := newWorld(new(testing.T), sending)
 	admin := w.as("admin")
 	f.Fuzz(func(t *testing.T, body string) {
-		for _, route := range []string{"POST /api/users", "PATCH /api/users/" + w.ids["ann"] + "/role", "POST /api/auth/refresh"} {
+		for _, route := range []string{
+			"POST /api/users", "PATCH /api/users/" + w.ids["ann"] + "/role", "POST /api/auth/refresh", "POST /api/auth/activate", "POST /api/password/reset",
+			"POST /api/password/reset/confirm", "POST /api/verification/phone", "POST /api/verification/phone/confirm", "POST /api/verification/email", "POST /api/verification/email/confirm",
+		} {
 			method, path, _ := strings.Cut(route, " ")
 			r := httptest.NewRequest(method, path, strings.NewReader(body))
 			r.Header.Set("Content-Type", "application/json")

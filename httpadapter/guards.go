@@ -12,9 +12,12 @@ type guard uint8
 
 const (
 	_                guard = iota // a route without a guard does not exist
-	public                        // everybody; no API key
-	logoutGuard                   // everybody, whatever their credential is worth; no API key
+	public                        // everybody, but no foreign page, since cookies are read or set; no API key
+	logoutGuard                   // the same, whatever their credential is worth
+	cookieless                    // everybody, since no cookie is read or set; no API key
+	recognised                    // the same, but a valid credential is known
 	connected                     // a valid credential
+	phoneProof                    // a valid credential; without any whoever may have a phone number proven
 	bySession                     // a valid credential that belongs to a session
 	selfOrAdmin                   // the user {id}, or an admin
 	selfAdminService              // the user {id}, an admin or a service
@@ -25,10 +28,14 @@ const (
 // String names the guard as docs/routes.md does.
 func (g guard) String() string {
 	switch g {
-	case public, logoutGuard:
+	case public, logoutGuard, cookieless:
 		return "public"
+	case recognised:
+		return "public, or connected"
 	case connected:
 		return "connected"
+	case phoneProof:
+		return "connected, or public with Verification.AnonymousPhone"
 	case bySession:
 		return "connected by session"
 	case selfOrAdmin:
@@ -47,18 +54,15 @@ func (g guard) String() string {
 // admit lets the call in, with identity and actor, or says why not.
 func (g guard) admit(c *call) error {
 	switch g {
-	case public, logoutGuard:
+	case public, logoutGuard, cookieless:
 		return g.admitAnyone(c)
-	case connected, bySession, selfOrAdmin, selfAdminService, admin, registration:
+	case recognised, connected, phoneProof, bySession, selfOrAdmin, selfAdminService, admin, registration:
 	default:
 		return userapi.ErrForbidden
 	}
 	cred, err := c.authenticate(c.r)
-	if g == registration && errors.Is(err, userapi.ErrNoCredentials) {
-		return c.admitRegistration()
-	}
 	if err != nil {
-		return err
+		return g.admitUnknown(c, err)
 	}
 	c.r = c.remember(c.r, cred)
 	c.identity, c.actor = cred.identity, c.Actor(c.r)
@@ -70,7 +74,7 @@ func (g guard) admit(c *call) error {
 		self = c.path["id"] == c.identity.UserID()
 	}
 	switch {
-	case g == connected, g == bySession, self, c.identity.HasRole(userapi.RoleAdmin):
+	case g == recognised, g == connected, g == phoneProof, g == bySession, self, c.identity.HasRole(userapi.RoleAdmin):
 		return nil
 	case g == selfAdminService && c.identity.HasRole(userapi.RoleService):
 		return nil
@@ -78,7 +82,21 @@ func (g guard) admit(c *call) error {
 	return userapi.ErrForbidden
 }
 
-// admitAnyone guards the routes that set or clear cookies for whoever comes: a foreign page must not log its visitor
+// admitUnknown lets those in who can do without the credential that failed as err says.
+func (g guard) admitUnknown(c *call, err error) error {
+	none := errors.Is(err, userapi.ErrNoCredentials)
+	switch {
+	case g == registration && none:
+		return c.admitRegistration()
+	case g == phoneProof && none && c.api.Contacts.AnonymousPhone():
+		return cookieless.admitAnyone(c)
+	case g == recognised && (userapi.AsError(err).Kind == userapi.Unauthenticated || errors.Is(err, errCrossOrigin)):
+		return cookieless.admitAnyone(c) // a mailed link is opened wherever, with whatever cookie is left there
+	}
+	return err
+}
+
+// admitAnyone guards the routes for whoever comes. Where they set or clear cookies, a foreign page must not log its visitor
 // in or out. The credential is not looked at, but an API key is no way to a session.
 func (g guard) admitAnyone(c *call) error {
 	if hasAPIKey(c.r) {
@@ -88,6 +106,9 @@ func (g guard) admitAnyone(c *call) error {
 		return userapi.ErrInvalidToken
 	}
 	c.actor = userapi.Anonymous().From(c.ClientAddress(c.r), c.r.UserAgent())
+	if g == cookieless {
+		return nil
+	}
 	return c.sameOrigin(c.r)
 }
 

@@ -48,8 +48,9 @@ func (c *clock) advance(d time.Duration) {
 
 // options change what a world is made of.
 type options struct {
-	api  func(*userapi.Config)
-	http func(*httpadapter.Config)
+	sends bool // mails and SMS, to world.box
+	api   func(*userapi.Config)
+	http  func(*httpadapter.Config)
 }
 
 // world is a server with two customers: acme (admin, service, ann, bob) and rival (eve, its admin). All have the same
@@ -62,19 +63,23 @@ type world struct {
 	mux   *http.ServeMux
 	log   *bytes.Buffer
 	store userapi.Store
+	box   *mailbox
 	ids   map[string]string // by name
 }
 
 func newWorld(t *testing.T, o ...options) *world {
 	t.Helper()
-	w := &world{t: t, clock: &clock{at: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}, mux: http.NewServeMux(), log: new(bytes.Buffer), ids: map[string]string{}}
-	logger := slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	w := &world{t: t, clock: &clock{at: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}, mux: http.NewServeMux(), log: new(bytes.Buffer), box: new(mailbox), ids: map[string]string{}}
+	logger := slog.New(slog.NewJSONHandler(&locked{Writer: w.log}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	cfg := userapi.Config{
 		Store: memory.New(), Secret: testSecret, Now: w.clock.now, Logger: logger, Limits: userapi.Limits{},
 		Password: userapi.PasswordPolicy{Argon2id: userapi.Argon2id{MemoryKiB: 64, Passes: 1, Threads: 1}},
 	}
 	var web httpadapter.Config
 	for _, opt := range o {
+		if opt.sends {
+			cfg.Verification.Mail, cfg.Verification.SMS = w.box, w.box
+		}
 		if opt.api != nil {
 			opt.api(&cfg)
 		}
@@ -215,7 +220,7 @@ type (
 )
 
 // everything opts in to every route.
-var everything = options{http: func(c *httpadapter.Config) { c.EditRoles, c.LogoutByGET = true, true }}
+var everything = options{sends: true, http: func(c *httpadapter.Config) { c.EditRoles, c.LogoutByGET = true, true }}
 
 var editRolesOn = options{http: func(c *httpadapter.Config) { c.EditRoles = true }}
 

@@ -1,6 +1,6 @@
 // Package httpadapter serves the nouns of a userapi.API over net/http, and guards the routes of the host.
 //
-// An Adapter is made of sections (Users, Auth, Roles, Password), which are plain http.Handlers: the host mounts them
+// An Adapter is made of sections (Users, Auth, Roles, Password, Verification), which are plain http.Handlers: the host mounts them
 // where it wants to, or all at once with Handler. Its middleware (IsConnected, HasRoles, …) is func(http.Handler)
 // http.Handler. Nothing here redirects but IsConnected and its kin with a Config.LoginURL, and nothing wraps a
 // ResponseWriter.
@@ -163,7 +163,10 @@ func (a *Adapter) Roles() http.Handler { return a.section("roles") }
 // Password serves the section password.
 func (a *Adapter) Password() http.Handler { return a.section("password") }
 
-// Handler serves all sections, each under its name: /users, /auth, /roles, /password.
+// Verification serves the section verification.
+func (a *Adapter) Verification() http.Handler { return a.section("verification") }
+
+// Handler serves all sections, each under its name: /users, /auth, /roles, /password, /verification.
 func (a *Adapter) Handler() http.Handler {
 	root := new(node)
 	for i := range a.routes {

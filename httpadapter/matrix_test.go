@@ -20,7 +20,13 @@ var matrix = map[string]map[string]int{
 	"public": {
 		"anonymous": 0, "self": 0, "other": 0, "foreign admin": 0, "service": 0, "admin": 0, "expired": 0, "revoked": 0, "deactivated": 0, "api key": 401,
 	},
+	"public, or connected": {
+		"anonymous": 0, "self": 0, "other": 0, "foreign admin": 0, "service": 0, "admin": 0, "expired": 0, "revoked": 0, "deactivated": 0, "api key": 401,
+	},
 	"connected": {
+		"anonymous": 401, "self": 0, "other": 0, "foreign admin": 0, "service": 0, "admin": 0, "expired": 401, "revoked": 401, "deactivated": 401, "api key": 401,
+	},
+	"connected, or public with Verification.AnonymousPhone": {
 		"anonymous": 401, "self": 0, "other": 0, "foreign admin": 0, "service": 0, "admin": 0, "expired": 401, "revoked": 401, "deactivated": 401, "api key": 401,
 	},
 	"connected by session": {
@@ -42,21 +48,28 @@ var matrix = map[string]map[string]int{
 
 // bodies are requests that pass each route's form.
 var bodies = map[string]any{
-	"POST /users/login":             object{"email": "bob@acme.example", "password": password},
-	"POST /users/logout":            nil,
-	"POST /users/reset-password":    object{"email": "own", "password": "another fine phrase", "current_password": password},
-	"POST /users/":                  object{"email": "matrix@acme.example", "name": "M", "active": true},
-	"PUT /users/{id}":               object{"email": "ann@acme.example", "name": "M", "active": true},
-	"PATCH /users/{id}":             object{"name": "M"},
-	"PATCH /users/{id}/role":        []string{"editor"},
-	"POST /users/{id}/set_password": object{"password": "another fine phrase", "current_password": password},
-	"POST /auth/login":              object{"email": "bob@acme.example", "password": password},
-	"POST /auth/refresh":            nil,
-	"POST /auth/logout":             nil,
-	"POST /auth/logout-all":         nil,
-	"POST /password/change":         object{"old_password": password, "new_password": "another fine phrase"},
-	"POST /roles/":                  object{"code": "matrix"},
-	"PATCH /roles/{code}":           object{"name": "M"},
+	"POST /users/login":                object{"email": "bob@acme.example", "password": password},
+	"POST /users/logout":               nil,
+	"POST /users/reset-password":       object{"email": "own", "password": "another fine phrase", "current_password": password},
+	"POST /users/":                     object{"email": "matrix@acme.example", "name": "M", "active": true},
+	"PUT /users/{id}":                  object{"email": "ann@acme.example", "name": "M", "active": true},
+	"PATCH /users/{id}":                object{"name": "M"},
+	"PATCH /users/{id}/role":           []string{"editor"},
+	"POST /users/{id}/set_password":    object{"password": "another fine phrase", "current_password": password},
+	"POST /auth/login":                 object{"email": "bob@acme.example", "password": password},
+	"POST /auth/refresh":               nil,
+	"POST /auth/logout":                nil,
+	"POST /auth/logout-all":            nil,
+	"POST /auth/activate":              object{"token": "mailed", "password": password},
+	"POST /password/change":            object{"old_password": password, "new_password": "another fine phrase"},
+	"POST /password/reset":             object{"email": "ann@acme.example"},
+	"POST /password/reset/confirm":     object{"token": "mailed", "new_password": "another fine phrase"},
+	"POST /verification/phone":         object{"phone": "+4930901820"},
+	"POST /verification/phone/confirm": object{"phone": "+4930901820", "code": "sent"},
+	"POST /verification/email":         object{"email": "matrix@acme.example", "current_password": password},
+	"POST /verification/email/confirm": object{"token": "mailed"},
+	"POST /roles/":                     object{"code": "matrix"},
+	"PATCH /roles/{code}":              object{"name": "M"},
 }
 
 // exceptions are answers that differ from the guard's, each for a reason.
@@ -107,6 +120,29 @@ func (w *world) principal(kind string) (how set, name string) {
 	return nil, ""
 }
 
+// withSecret puts into a body the token or the code that its route asks for. A token is good for whoever has it, a code for
+// its caller alone.
+func (w *world) withSecret(route string, body any, how set) any {
+	w.t.Helper()
+	o, _ := body.(object)
+	switch route {
+	case "POST /auth/activate":
+		u, err := w.api.Users.Create(w.t.Context(), userapi.System(), userapi.NewUser{Email: "new@acme.example", Password: password, CustomerID: "acme"})
+		require.NoError(w.t, err)
+		require.NoError(w.t, w.api.Users.SendActivation(w.t.Context(), userapi.System(), u.ID))
+		return with(o, object{"token": string(w.message("new@acme.example", userapi.PurposeActivation).Token)})
+	case "POST /password/reset/confirm":
+		return with(o, object{"token": w.resetToken("ann@acme.example")})
+	case "POST /verification/email/confirm":
+		return with(o, object{"token": w.emailToken(w.as("ann"), "ann@acme.example")})
+	case "POST /verification/phone/confirm":
+		if w.do("POST", "/verification/phone", object{"phone": o["phone"]}, how).Code == 200 {
+			return with(o, object{"code": string(w.message("+4930901820", userapi.PurposePhone).Code)})
+		}
+	}
+	return body
+}
+
 func TestH03_EveryRouteForEveryCaller(t *testing.T) {
 	for _, rt := range newWorld(t, everything).web.Routes() {
 		route := rt.Method + " " + rt.Path
@@ -127,7 +163,7 @@ func TestH03_EveryRouteForEveryCaller(t *testing.T) {
 				if o, ok := b.(object); ok && o["email"] == "own" && name != "" {
 					b = with(o, object{"email": loginName(name)})
 				}
-				a := w.do(rt.Method, path, b, how)
+				a := w.do(rt.Method, path, w.withSecret(route, b, how), how)
 				for _, key := range []string{route, route + " " + kind} {
 					if other, ok := exceptions[key]; ok {
 						want = other
@@ -141,6 +177,22 @@ func TestH03_EveryRouteForEveryCaller(t *testing.T) {
 				assert.Equal(t, want, a.Code, "%s as %s: %s", route, kind, a.Body)
 			}
 		})
+	}
+}
+
+// With Verification.AnonymousPhone nobody in particular is let in too, but no credential is passed over.
+func TestH03_PhonesWithoutACredential(t *testing.T) {
+	for _, path := range []string{"/verification/phone", "/verification/phone/confirm"} {
+		want := map[string]int{"anonymous": 200, "self": 200, "other": 200, "foreign admin": 200, "service": 200, "admin": 200, "expired": 401, "revoked": 401, "deactivated": 401, "api key": 401}
+		for kind := range want {
+			w := newWorld(t, anyPhone)
+			how, _ := w.principal(kind)
+			body := w.withSecret("POST "+path, object{"phone": "+4930901820"}, how)
+			if path == "/verification/phone/confirm" && want[kind] == 401 {
+				body = object{"phone": "+4930901820", "code": "123456"}
+			}
+			assert.Equal(t, want[kind], w.do("POST", path, body, how).Code, path+" as "+kind)
+		}
 	}
 }
 
@@ -184,18 +236,24 @@ matter. HEAD is served wherever GET is (but GET /users/logout), OPTIONS answers 
 | who | |
 |---|---|
 | public | anybody; the credential is not looked at, but an ` + "`X-Api-Key`" + ` is refused (401, on logout 403) |
+| public, or connected | the same, but whoever brings a valid access token is known by it; a bad one does not matter |
 | connected | a valid access token |
-| connected by session | the same, but never an API key |
+| connected, or public with Verification.AnonymousPhone | the same; with that option also anybody who brings no credential at all |
+| connected by session | a valid access token, never an API key |
 | self\|admin | the user {id} (or ` + "`current`" + `), or role ` + "`admin`" + ` in the same customer |
 | self\|admin\|service | the same, or role ` + "`service`" + `, never on a user who holds ` + "`admin`" + ` or ` + "`service`" + ` |
 | admin | role ` + "`admin`" + ` in the same customer |
 | admin, or registration without a credential | role ` + "`admin`" + `; without any credential whoever the registration policy lets in |
 
-A field with ` + "`?`" + ` may be absent; ` + "`a | b`" + ` asks for at least one of them (a login for exactly one). Whenever an answer issues
+A field with ` + "`?`" + ` may be absent; ` + "`a | b`" + ` asks for at least one of them (a login or a reset for exactly one). Whenever an answer issues
 tokens (one's own password, e-mail address or roles changed), it is that of a login: exp, access_token and refresh_token
 (not after a change of roles: the one there is goes on) beside the user, and the cookies, as ` + "`Config.Tokens`" + ` says. The answer of PATCH /users/{id}/role is a list and has
 room for the cookie only. An access token that is too large for a cookie (4,095 bytes with the name) is in the body alone;
 under ` + "`" + `CookieOnly` + "`" + ` such a login fails with 500.
+
+A foreign page (403 CROSS_ORIGIN) cannot log in, refresh, log out or register, and nothing but GET by a cookie. Activation, reset and
+phone proof without a credential neither read nor set cookies, so it may ask for those; in POST /verification/email/confirm its
+cookie counts as none. What would send is 503 where the host has wired no sender.
 
 | method | path | who | body, query | status | |
 |---|---|---|---|---|---|

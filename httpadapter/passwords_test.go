@@ -150,11 +150,13 @@ func TestRow63_PasswordsOfOthers(t *testing.T) {
 
 // C11 L01: what goes in secret comes out nowhere.
 func TestC11_SecretsAreNotRepeated(t *testing.T) {
-	w := newWorld(t, open)
+	w := newWorld(t, open, sending)
 	const canary = "canary-canary-canary"
 	bodies := []any{
 		object{"email": "ann@acme.example", "password": canary}, object{"email": canary, "password": canary}, object{"password": canary, canary + "-as-a-key-is-too-long": 1},
 		`{"password":"` + canary, object{"refresh_token": canary}, object{"old_password": canary, "new_password": canary}, object{"email": "c11@x.example", "password": canary},
+		object{"token": canary}, object{"token": canary, "password": canary}, object{"token": canary, "new_password": canary}, object{"phone": "+4930901820", "code": canary},
+		object{"phone": canary}, object{"email": "ann@acme.example", "url_template": canary}, object{"email": "c11@x.example", "current_password": canary},
 	}
 	for _, rt := range w.web.Routes() {
 		path := strings.NewReplacer("{id}", "current", "{sid}", "s", "{code}", "editor").Replace(rt.Path)

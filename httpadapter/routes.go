@@ -45,11 +45,11 @@ var routeTable = []route{
 	{method: "GET", section: "users", pattern: "/logout", guard: logoutGuard, status: 200, handle: logout, optIn: logoutByGET, summary: "Log out; clears cookies."},
 	{method: "GET", section: "users", pattern: "/token", guard: connected, status: 200, handle: token, summary: "The caller with roles, and exp of the credential."},
 	{method: "POST", section: "users", pattern: "/reset-password", guard: connected, body: "{email, password, current_password?}", status: 200, handle: resetPassword, summary: "Set one's own password; another's as an admin."},
-	{method: "POST", section: "users", pattern: "/", guard: registration, body: "admin: {email | username | phone, name, active, password?, roles?, first_name?, last_name?}; self: {email | username | phone, password, name?, first_name?, last_name?}", status: 201, handle: createUser, summary: "Create a user with roles, in the admin's customer; register oneself, which logs in."},
+	{method: "POST", section: "users", pattern: "/", guard: registration, body: "admin: {email | username | phone, name, active, password?, roles?, first_name?, last_name?}; self: {email | username, password, phone?, name?, first_name?, last_name?}", status: 201, handle: createUser, summary: "Create a user with roles, in the admin's customer; register oneself, which logs in. Under RegistrationVerify email is required, password is not, and the answer is 202 with a message, whether or not the address is registered."},
 	{method: "GET", section: "users", pattern: "/", guard: admin, status: 200, handle: listUsers, query: []string{"email", "name", "match", "prefix", "active", "limit", "offset", "cursor"}, summary: "A page of users without roles."},
 	{method: "GET", section: "users", pattern: "/{id}", guard: selfAdminService, status: 200, handle: getUser, summary: "A user with roles."},
 	{method: "PUT", section: "users", pattern: "/{id}", guard: admin, body: "{email | username | phone, name, active, password?, current_password?, roles?, first_name?, last_name?}", status: 200, handle: replaceUser, summary: "Change a user. Absent fields stay; roles is the whole new set."},
-	{method: "PATCH", section: "users", pattern: "/{id}", guard: selfAdminService, body: "{email?, username?, phone?, name?, first_name?, last_name?, active?, current_password?}", status: 200, handle: changeUser, summary: "Change fields of a user; null clears. active: admin only."},
+	{method: "PATCH", section: "users", pattern: "/{id}", guard: selfAdminService, body: "{email?, username?, phone?, name?, first_name?, last_name?, active?, current_password?}", status: 200, handle: changeUser, summary: "Change fields of a user; null clears. active: admin only. Where mail is wired, one's own new e-mail address gets a link, and the old one stays until POST /verification/email/confirm."},
 	{method: "DELETE", section: "users", pattern: "/{id}", guard: admin, status: 204, handle: deleteUser, query: []string{"force"}, summary: "Deactivate a user; with force=true erase them."},
 	{method: "GET", section: "users", pattern: "/{id}/role", guard: selfAdminService, status: 200, handle: getUserRoles, summary: "The roles of a user."},
 	{method: "PATCH", section: "users", pattern: "/{id}/role", guard: admin, body: "[code | {id} | {code}, …]", status: 200, handle: changeUserRoles, summary: "Replace the roles of a user."},
@@ -64,9 +64,18 @@ var routeTable = []route{
 	{method: "POST", section: "auth", pattern: "/logout-all", guard: bySession, status: 204, handle: logoutAll, summary: "End all sessions of the caller; clears cookies."},
 	{method: "GET", section: "auth", pattern: "/verify_token", guard: connected, status: 200, handle: verifyToken, summary: "The claims of the access token."},
 	{method: "GET", section: "auth", pattern: "/whoami", guard: connected, status: 200, handle: whoAmI, summary: "The caller with roles."},
+	{method: "POST", section: "auth", pattern: "/activate", guard: cookieless, body: "{token, password}", status: 200, handle: activate, summary: "Activate an account by a mailed token, with the password it was registered with, else with its first. User with roles; no login."},
 	{method: "GET", section: "auth", pattern: "/jwks.json", guard: public, status: 200, handle: publicKeys, summary: "The public keys that access tokens are signed with (RFC 7517)."},
 
 	{method: "POST", section: "password", pattern: "/change", guard: connected, body: "{old_password, new_password, verify_password?}", status: 200, handle: changePassword, summary: "Change one's own password. User with roles, exp, new tokens."},
+
+	{method: "POST", section: "password", pattern: "/reset", guard: cookieless, body: "{email | username, url_template?}", status: 200, handle: requestReset, summary: "Have a reset link mailed to an account's address. The same message for all."},
+	{method: "POST", section: "password", pattern: "/reset/confirm", guard: cookieless, body: "{token, new_password, verify_password?}", status: 200, handle: confirmReset, summary: "Set a new password by a mailed token; ends all sessions. A message; no login."},
+
+	{method: "POST", section: "verification", pattern: "/phone", guard: phoneProof, body: "{phone, resend?}", status: 200, handle: requestPhone, summary: "Have a code sent to a phone number. The same message for all."},
+	{method: "POST", section: "verification", pattern: "/phone/confirm", guard: phoneProof, body: "{phone, code}", status: 200, handle: confirmPhone, summary: "The number becomes the caller's own, proven. User with roles; without a credential a message that the code is right."},
+	{method: "POST", section: "verification", pattern: "/email", guard: connected, body: "{email?, current_password?}, or none", status: 200, handle: requestEmail, summary: "Have a link mailed that proves one's own e-mail address, or changes to another."},
+	{method: "POST", section: "verification", pattern: "/email/confirm", guard: recognised, body: "{token}", status: 200, handle: confirmEmail, summary: "Prove or change an e-mail address by a mailed token. To the owner whose session goes on: user with roles, exp, new tokens. Else a message."},
 
 	{method: "GET", section: "roles", pattern: "/", guard: admin, status: 200, handle: listRoles, query: []string{"limit", "offset"}, summary: "A page of role definitions."},
 	{method: "POST", section: "roles", pattern: "/", guard: admin, body: "{code, name?}", status: 201, handle: createRole, optIn: editRoles, summary: "Define a role."},

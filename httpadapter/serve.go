@@ -123,6 +123,14 @@ func (c *call) answer(v any) error {
 	return nil
 }
 
+// say ends a call with a sentence for people.
+func (c *call) say(text string) error { return c.answer(messageOut{text}) }
+
+// messageOut is an answer that tells nothing a program could need.
+type messageOut struct {
+	Message string `json:"message"`
+}
+
 // done ends a call without a body.
 func (c *call) done() error {
 	secureHeaders(c.w)

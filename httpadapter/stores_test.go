@@ -15,6 +15,8 @@ import (
 	_ "modernc.org/sqlite"
 
 	"github.com/userapi/userapi"
+	"github.com/userapi/userapi/internal/drivertest"
+	"github.com/userapi/userapi/store/mysql"
 	"github.com/userapi/userapi/store/sqlite"
 )
 
@@ -28,6 +30,32 @@ func onSQLite(t *testing.T) (options, string) {
 	st := sqlite.New(db)
 	require.NoError(t, st.Migrate(t.Context()))
 	return options{api: func(c *userapi.Config) { c.Store = st }}, dir
+}
+
+// server is started by the first test that needs it.
+var (
+	server *drivertest.MariaDB
+	start  = sync.OnceValue(func() (err error) {
+		server, err = drivertest.Shared()
+		return err
+	})
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if server != nil {
+		server.Stop()
+	}
+	os.Exit(code)
+}
+
+// onMariaDB puts a world on a database of its own.
+func onMariaDB(t *testing.T) options {
+	t.Helper()
+	require.NoError(t, start())
+	st := mysql.New(drivertest.Open(t, server.Database(t)))
+	require.NoError(t, st.Migrate(t.Context()))
+	return options{api: func(c *userapi.Config) { c.Store = st }}
 }
 
 func TestCreateUser_F06_one_identifier_in_many_spellings_at_once(t *testing.T) {

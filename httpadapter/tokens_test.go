@@ -334,7 +334,7 @@ func TestA05_ACookieHasOneSpelling(t *testing.T) {
 
 func TestA10_ErasedMeanwhileIsUnauthenticated(t *testing.T) {
 	// Another node erased the account, and this one has not heard of it yet.
-	w := newWorld(t)
+	w := newWorld(t, sending)
 	ann := w.as("ann")
 	w.do("GET", "/auth/whoami", nil, ann).is(200, "")
 	elsewhere, err := userapi.New(userapi.Config{
@@ -348,6 +348,9 @@ func TestA10_ErasedMeanwhileIsUnauthenticated(t *testing.T) {
 	}
 	w.do("POST", "/auth/logout-all", nil, ann).is(401, "TOKEN_REVOKED")
 	w.do("POST", "/password/change", object{"old_password": password, "new_password": "another fine phrase"}, ann).is(401, "TOKEN_REVOKED")
+	w.do("POST", "/verification/email", nil, ann).is(401, "TOKEN_REVOKED")
+	w.do("POST", "/verification/phone", object{"phone": "+4930901820"}, ann).is(401, "TOKEN_REVOKED")
+	w.do("POST", "/verification/phone/confirm", object{"phone": "+4930901820", "code": "123456"}, ann).is(400, "INVALID_CODE")
 	w.clock.advance(time.Second) // Config.Staleness: from now on the token itself is known to be dead
 	w.do("GET", "/auth/verify_token", nil, ann).is(401, "TOKEN_REVOKED")
 }

@@ -151,24 +151,28 @@ func createUser(c *call) error {
 	return c.answerUser(user, userapi.Tokens{})
 }
 
-// register has fields of its own: who registers says nothing about roles, activity or the customer.
+// register has fields of its own: who registers says nothing about roles, activity or the customer. Where an address has to
+// be proven first there is one answer for all, whether or not it is registered already.
 func register(c *call) error {
 	var in userIn
-	var password userapi.Secret
 	err := c.decode(
 		optional("email", &in.email), optional("username", &in.username), optional("phone", &in.phone),
 		optional("name", &in.name), optional("first_name", &in.firstName), optional("last_name", &in.lastName),
-		required(secret("password", &password)),
+		optionalSecret("password", &in.password), // whether it is required is the policy's to say
 	)
 	if err != nil {
 		return err
 	}
 	user, tokens, err := c.api.Users.Register(c.r.Context(), c.actor, userapi.SelfRegistration{
 		Email: value(in.email), Username: value(in.username), Phone: value(in.phone),
-		Name: value(in.name), FirstName: value(in.firstName), LastName: value(in.lastName), Password: password,
+		Name: value(in.name), FirstName: value(in.firstName), LastName: value(in.lastName), Password: value(in.password),
 	})
 	if err != nil {
 		return err
+	}
+	if tokens.IsZero() {
+		writeJSON(c.w, c.r, http.StatusAccepted, messageOut{"A message is on its way to this address. It says how to go on."})
+		return nil
 	}
 	return c.answerUser(user, tokens)
 }

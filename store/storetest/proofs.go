@@ -189,6 +189,29 @@ func (s suite) proofs(t *testing.T) {
 			return err
 		}), userapi.ErrInvalidCode)
 	})
+	db.every(t, "races: a number that many prove at once has one holder", func(t *testing.T, f *tenant) {
+		p := f.proving()
+		phone := "+4930" + digits()
+		codes, actors, users := make([]userapi.Secret, 8), make([]userapi.Actor, 8), make([]userapi.User, 8)
+		for i := range actors {
+			users[i], actors[i] = p.mailed(true)
+			must(t, p.apis[0].Contacts.RequestPhone(t.Context(), actors[i], userapi.PhoneRequest{Phone: phone}))
+			codes[i] = p.receive(phone).Code
+			p.forget(phone)
+		}
+		results := p.race(len(actors), func(i int, api *userapi.API) error {
+			_, err := api.Contacts.ConfirmPhone(t.Context(), actors[i], phone, codes[i])
+			return err
+		})
+		same(t, winners(t, results), len(actors), "who proved it")
+		holders := 0
+		for _, u := range users {
+			if p.user(u.ID).PhoneVerified {
+				holders++
+			}
+		}
+		same(t, holders, 1, "holders")
+	})
 	db.every(t, "races: a burst of wrong codes gets five tries", func(t *testing.T, f *tenant) {
 		p := f.proving()
 		_, actor := p.mailed(true)
