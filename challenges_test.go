@@ -697,6 +697,8 @@ func TestChallenge_configuration_is_checked(t *testing.T) {
 		_, err := userapi.New(userapi.Config{Store: newWorld(t, nil).store, Secret: secret, Verification: v})
 		assert.ErrorContains(t, err, field)
 	}
+	_, err := userapi.New(userapi.Config{Store: newWorld(t, nil).store, Secret: secret, DefaultRegion: "Germany"})
+	assert.ErrorContains(t, err, "DefaultRegion")
 }
 
 func TestChallenge_K01_what_fails_uses_nothing_up(t *testing.T) {

@@ -154,6 +154,9 @@ func NormalizePhone(in, region string) (string, error) {
 	return e164, nil
 }
 
+// isCountry reports whether numbers can be read in a country (ISO 3166).
+func isCountry(code string) bool { return phonenumbers.GetSupportedRegions()[code] }
+
 // phoneCountry is the country (ISO 3166) of a number in E.164; "" = of none.
 func phoneCountry(e164 string) string {
 	number, err := phonenumbers.Parse(e164, "")

@@ -172,6 +172,7 @@ func (cfg *Config) complete() error {
 	require(cfg.AccessLifetime >= time.Second && cfg.AccessLifetime <= 24*time.Hour, "AccessLifetime has to be between 1 s and 24 h")
 	require(cfg.SessionLifetime >= cfg.AccessLifetime, "SessionLifetime has to be at least AccessLifetime")
 	require(cfg.SessionIdle >= cfg.AccessLifetime, "SessionIdle has to be at least AccessLifetime")
+	require(cfg.DefaultRegion == "" || isCountry(cfg.DefaultRegion), `DefaultRegion is no country such as "DE"`)
 	require(cfg.FeedTimeout > 0, "FeedTimeout has to be positive")
 	switch {
 	case cfg.Staleness == 0:

@@ -9,8 +9,8 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,23 +20,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The tests run the program as its users do: built, in a directory of its own, over HTTP and by signals.
-var binary string
+// asProgram makes the test binary be the program: the tests run it as its users do, in a directory of its own, over HTTP
+// and by signals, and with -race its races are found too.
+const asProgram = "TEST_AS_PROGRAM=1"
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "userapi-program-")
-	if err != nil {
-		panic(err)
+	if slices.Contains(os.Environ(), asProgram) {
+		main()
 	}
-	binary = filepath.Join(dir, "userapi")
-	build := exec.Command("go", "build", "-o", binary, ".")
-	build.Stdout, build.Stderr = os.Stderr, os.Stderr
-	if err := build.Run(); err != nil {
-		panic(err)
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
+	os.Exit(m.Run())
 }
 
 // secretA and secretB are canaries too: no output may hold them.
@@ -68,8 +60,12 @@ func (p place) with(env ...string) place {
 }
 
 func (p place) command(ctx context.Context, args ...string) *exec.Cmd {
+	binary, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
 	cmd := exec.CommandContext(ctx, binary, args...)
-	cmd.Dir, cmd.Env = p.dir, p.env
+	cmd.Dir, cmd.Env = p.dir, append(slices.Clone(p.env), asProgram, "GORACE=atexit_sleep_ms=0")
 	return cmd
 }
 

@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -38,10 +37,11 @@ type serve struct {
 	Admin
 	Addr                 string         `env:"USERAPI_ADDR" default:"127.0.0.1:8080" help:"Address to listen on."`
 	Secret               *string        `placeholder:"FILE" help:"File with the secret that tokens are signed with, at least 32 bytes; several, newest first, separated by commas. Or in USERAPI_SECRET. Default: made and kept beside the database, in development mode."`
-	Registration         string         `env:"USERAPI_REGISTRATION" default:"closed" placeholder:"closed|open" help:"Who may create an account for themselves: nobody, or anybody."`
+	Registration         string         `env:"USERAPI_REGISTRATION" default:"closed" placeholder:"closed|open|verify" help:"Who may create an account for themselves: nobody, anybody, or whoever proves a mailbox."`
 	RegistrationCustomer string         `env:"USERAPI_REGISTRATION_CUSTOMER" default:"default" placeholder:"ID" help:"Customer that new accounts belong to."`
-	AnonymousPhone       bool           `env:"USERAPI_ANONYMOUS_PHONE" hidden:""`
-	Outbox               string         `env:"USERAPI_OUTBOX" placeholder:"FILE" help:"File for messages in place of sending them; development mode only. This version has no messages to send yet."`
+	AnonymousPhone       bool           `env:"USERAPI_ANONYMOUS_PHONE" help:"Phone numbers can be proven without an account."`
+	Sending              string         `env:"USERAPI_SENDING" placeholder:"FILE" help:"JSON file that says how mail and SMS are sent; see docs/sending.md."`
+	Outbox               string         `env:"USERAPI_OUTBOX" placeholder:"FILE" help:"File to which every mail and SMS is appended in place of sending it; development mode only. Default there: outbox.jsonl, for what --sending has no way for."`
 	Limits               string         `env:"USERAPI_LIMITS" placeholder:"LIMITS" help:"Limits of attempts, such as login=5/10m/account,20/m/address; off lifts them, in development mode only."`
 	TrustedProxies       []netip.Prefix `env:"USERAPI_TRUSTED_PROXIES" placeholder:"CIDR" help:"Proxies whose X-Forwarded-For counts."`
 	Dev                  bool           `env:"USERAPI_DEV" help:"Development mode: cookies over plain HTTP, loopback addresses only. It is on where no secret is given."`
@@ -59,7 +59,7 @@ func (c *serve) Run(ctx context.Context) error {
 }
 
 func (c *serve) run(ctx context.Context, stop func()) error {
-	cfg, err := c.config()
+	cfg, to, err := c.config()
 	if err != nil {
 		return err
 	}
@@ -68,26 +68,62 @@ func (c *serve) run(ctx context.Context, stop func()) error {
 		return err
 	}
 	defer listener.Close()
-	cfg.Logger = slog.New(slog.NewJSONHandler(os.Stdout, nil))
-
+	if err := c.openOutbox(&cfg.Verification, &to); err != nil {
+		return err
+	}
 	d, err := c.open(ctx, cfg.Logger, true)
 	if err != nil {
 		return err
 	}
 	defer d.pool.Close()
+	if err := d.complete(ctx, &cfg); err != nil {
+		return err
+	}
+	delivery := newDelivery(cfg.Logger)
+	cfg.Hooks.MessageQueued = delivery.queued
+	api, err := userapi.New(cfg)
+	if err != nil {
+		return wrongUse{err.Error()}
+	}
+	if err := c.prepare(ctx, api, cfg.Logger); err != nil {
+		return err
+	}
+	web, err := httpadapter.New(httpadapter.Config{
+		API: api, Development: c.Dev, TrustedProxies: c.TrustedProxies, Logger: cfg.Logger,
+	})
+	if err != nil {
+		return wrongUse{err.Error()}
+	}
+	if c.Dev { // in production every line is one of the log
+		fmt.Println("Development mode: cookies travel over plain HTTP. For production give --secret or USERAPI_SECRET.")
+		fmt.Printf("Serving http://%s/api\n", listener.Addr())
+	}
+	to.say(cfg.Verification, cfg.Logger)
+	cfg.Logger.Info("serving", "address", listener.Addr().String(), "database", d.name, "development", c.Dev)
+	if cfg.Verification.Mail != nil || cfg.Verification.SMS != nil {
+		delivery.start(api.Deliver)
+	}
+	err = serveUntilDone(ctx, stop, listener, newHandler(api, web, cfg.Logger), api, cfg.Logger)
+	delivery.stop() // after the last request, whose message gets a chance too
+	if err == nil {
+		cfg.Logger.Info("stopped")
+	}
+	return err
+}
+
+// complete gives cfg the store, with its tables up to date, and the secret kept beside it where none was given.
+func (d *database) complete(ctx context.Context, cfg *userapi.Config) (err error) {
 	if cfg.Secret == "" {
 		if cfg.Secret, err = keptSecret(d.secretFile()); err != nil {
 			return err
 		}
 	}
-	if err := d.migrate(ctx); err != nil {
-		return err
-	}
 	cfg.Store = d.store
-	api, err := userapi.New(cfg)
-	if err != nil {
-		return wrongUse{err.Error()}
-	}
+	return d.migrate(ctx)
+}
+
+// prepare makes the first account, and looks whether all is there that requests will need.
+func (c *serve) prepare(ctx context.Context, api *userapi.API, log *slog.Logger) error {
 	// Not to be interrupted between the account and the word about it.
 	account, err := c.bootstrap(context.WithoutCancel(ctx), api, c.Dev)
 	if err != nil {
@@ -98,90 +134,62 @@ func (c *serve) run(ctx context.Context, stop func()) error {
 		fmt.Printf("The account %s was created. Its password, shown this once: %s\n", account.name, account.password)
 	}
 	if page, err := api.Users.List(ctx, userapi.System(), userapi.UserQuery{Limit: 1}); err == nil && len(page.Users) == 0 {
-		cfg.Logger.Warn("there is no account yet: set USERAPI_ADMIN_PASSWORD, or use: userapi user add --role admin")
+		log.Warn("there is no account yet: set USERAPI_ADMIN_PASSWORD, or use: userapi user add --role admin")
 	}
-	if err := c.checkCustomer(ctx, api); err != nil {
-		return err
-	}
-	web, err := httpadapter.New(httpadapter.Config{
-		API: api, Development: c.Dev, TrustedProxies: c.TrustedProxies, Logger: cfg.Logger,
-	})
-	if err != nil {
-		return wrongUse{err.Error()}
-	}
-	if c.Dev { // in production every line is one of the log
-		fmt.Println("Development mode: cookies travel over plain HTTP, no mail or SMS is sent. For production give --secret or USERAPI_SECRET.")
-		fmt.Printf("Serving http://%s/api\n", listener.Addr())
-	}
-	cfg.Logger.Info("serving", "address", listener.Addr().String(), "database", d.name, "development", c.Dev)
-	return serveUntilDone(ctx, stop, listener, newHandler(api, web, cfg.Logger), api, cfg.Logger)
+	return c.checkCustomer(ctx, api)
 }
 
 // config refuses wrong use before anything is touched.
-func (c *serve) config() (userapi.Config, error) {
-	var cfg userapi.Config
+func (c *serve) config() (cfg userapi.Config, to dispatch, err error) {
+	cfg.Logger = slog.New(slog.NewJSONHandler(os.Stdout, nil))
 	if _, err := c.describe(); err != nil {
-		return cfg, err
+		return cfg, to, err
 	}
 	secrets, err := givenSecrets(c.Secret)
 	if err != nil {
-		return cfg, err
+		return cfg, to, err
 	}
 	if secrets == nil {
 		c.Dev = true
 	} else {
 		cfg.Secret, cfg.OldSecrets = secrets[0], secrets[1:]
 	}
-	if c.AnonymousPhone {
-		return cfg, wrongUsef("--anonymous-phone is not part of this version")
-	}
-	switch c.Registration {
-	case "closed":
-	case "open":
-		cfg.Registration = userapi.Registration{Policy: userapi.RegistrationOpen, Customer: c.RegistrationCustomer}
-	case "verify":
-		return cfg, wrongUsef("--registration verify is not part of this version; use closed or open")
+	policy := userapi.RegistrationPolicy(c.Registration)
+	switch policy {
+	case userapi.RegistrationClosed:
+	case userapi.RegistrationOpen, userapi.RegistrationVerify:
+		cfg.Registration = userapi.Registration{Policy: policy, Customer: c.RegistrationCustomer}
 	default:
-		return cfg, wrongUsef("--registration is closed or open")
+		return cfg, to, wrongUsef("--registration is closed, open or verify")
 	}
 	if err := c.checkOutbox(); err != nil {
-		return cfg, err
+		return cfg, to, err
+	}
+	if to, err = c.applySending(&cfg); err != nil {
+		return cfg, to, wrongUsef("--sending: %v", err)
 	}
 	if cfg.Limits, err = userapi.ParseLimits(c.Limits, userapi.DefaultLimits()); err != nil {
-		return cfg, wrongUsef("--limits: %v", err)
+		return cfg, to, wrongUsef("--limits: %v", err)
 	}
 	if len(cfg.Limits) == 0 && !c.Dev {
-		return cfg, wrongUsef("--limits off is for development mode only: add --dev")
+		return cfg, to, wrongUsef("--limits off is for development mode only: add --dev")
 	}
 	if c.AdminEmail != "" {
 		if _, _, err := userapi.NormalizeEmail(c.AdminEmail); err != nil {
-			return cfg, wrongUsef("--admin-email: %v", err)
+			return cfg, to, wrongUsef("--admin-email: %v", err)
 		}
 	}
-	trial := cfg // with a store that costs nothing
-	trial.Store = memory.New()
-	if trial.Secret == "" {
-		trial.Secret = userapi.Secret(cryptorand.Text() + cryptorand.Text()) // it will be made
-	}
-	if _, err := userapi.New(trial); err != nil {
-		return cfg, wrongUse{err.Error()}
-	}
-	return cfg, nil
+	return cfg, to, tryOut(cfg)
 }
 
-// checkOutbox refuses a file that messages, once there are some, could not be appended to.
-func (c *serve) checkOutbox() error {
-	if c.Outbox == "" {
-		return nil
+// tryOut finds what is wrong with cfg in a store that costs nothing.
+func tryOut(cfg userapi.Config) error {
+	cfg.Store = memory.New()
+	if cfg.Secret == "" {
+		cfg.Secret = userapi.Secret(cryptorand.Text() + cryptorand.Text()) // it will be made
 	}
-	if !c.Dev {
-		return wrongUsef("--outbox is for development mode only: add --dev")
-	}
-	if info, err := os.Stat(c.Outbox); err == nil && !info.Mode().IsRegular() {
-		return wrongUsef("--outbox: %s is no file", c.Outbox)
-	}
-	if info, err := os.Stat(filepath.Dir(c.Outbox)); err != nil || !info.IsDir() {
-		return wrongUsef("--outbox: there is no directory %s", filepath.Dir(c.Outbox))
+	if _, err := userapi.New(cfg); err != nil {
+		return wrongUse{err.Error()}
 	}
 	return nil
 }
@@ -240,7 +248,6 @@ func serveUntilDone(ctx context.Context, stop func(), listener net.Listener, han
 		log.Warn("requests were cut off", "error", err.Error())
 		_ = server.Close()
 	}
-	log.Info("stopped")
 	return nil
 }
 
