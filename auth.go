@@ -396,6 +396,9 @@ func (c *core) endSession(ctx context.Context, actor Actor, owner User, sessionI
 	if actor.isUser() {
 		w.Scope = actor.scope()
 	}
+	if kind != EventLogout {
+		w.Voids = sessionPurposes
+	}
 	return c.wrote(c.store.EndSession(ctx, w), revoke)
 }
 

@@ -31,8 +31,12 @@ const (
 	PurposeNotice      Purpose = "notice"       // of messages alone: nothing is asked, something is told
 )
 
-// allPurposes are those of challenges.
-var allPurposes = []Purpose{PurposeReset, PurposeActivation, PurposeEmail, PurposeEmailChange, PurposePhone}
+// allPurposes are those of challenges; what only who is logged in can ask for are sessionPurposes: when somebody is shut out,
+// it may be they who asked.
+var (
+	allPurposes     = []Purpose{PurposeReset, PurposeActivation, PurposeEmail, PurposeEmailChange, PurposePhone}
+	sessionPurposes = []Purpose{PurposeEmail, PurposeEmailChange, PurposePhone}
+)
 
 // Generator makes the secrets of challenges. The default makes codes of Verification.CodeDigits decimal digits, uniform
 // and with their leading zeros, and tokens of 256 bits in base64url, all from crypto/rand.

@@ -596,3 +596,38 @@ func TestContacts_B13_the_first_proof_takes_back_a_number_that_somebody_else_may
 	assert.False(t, prove("ada", func(userapi.Actor) userapi.Actor { return anonymous() }).PhoneVerified)
 	assert.True(t, prove("bobby", func(own userapi.Actor) userapi.Actor { return own }).PhoneVerified)
 }
+
+func TestContacts_B13_what_was_asked_for_ends_with_a_session_that_is_shut_out(t *testing.T) {
+	o := newOffice(t, nil)
+	u := o.user("default", "ada")
+	_, owner := o.login("ada", password)
+	pose := func() (userapi.Tokens, userapi.Secret) {
+		stolen, thief := o.login("ada", password)
+		require.NoError(t, o.Contacts.RequestEmail(ctx, thief, userapi.EmailRequest{Email: "thief@example.com"}))
+		return stolen, o.receive("thief@example.com", userapi.PurposeEmailChange).Token
+	}
+	confirm := func(token userapi.Secret) error {
+		_, _, err := o.Contacts.ConfirmEmail(ctx, anonymous(), token)
+		return err
+	}
+	stolen, link := pose()
+	require.NoError(t, o.Sessions.End(ctx, owner, u.ID, o.actorSession(stolen)))
+	assert.ErrorIs(t, confirm(link), userapi.ErrInvalidLink, "ended by its owner")
+
+	stolen, link = pose()
+	o.refreshes(stolen)
+	o.clock.add(time.Minute)
+	o.refreshRefused(stolen) // used twice
+	assert.ErrorIs(t, confirm(link), userapi.ErrInvalidLink, "ended because its refresh token was used twice")
+
+	stolen, link = pose()
+	require.NoError(t, o.Auth.Logout(ctx, anonymous(), stolen.Refresh))
+	assert.NoError(t, confirm(link), "whoever logs out may still follow the link")
+}
+
+func (o *office) actorSession(tokens userapi.Tokens) string {
+	o.t.Helper()
+	id, err := o.Auth.Authenticate(ctx, string(tokens.Access))
+	require.NoError(o.t, err)
+	return id.SessionID()
+}

@@ -52,7 +52,8 @@ func (s *Sessions) owner(ctx context.Context, actor Actor, userID string) (Accou
 	return s.account(ctx, actor, userID)
 }
 
-// End ends one session of a user. Oneself; admins who rank above the user; System. ErrForbidden, ErrNotFound.
+// End ends one session of a user, and what may have been asked for in it: codes and links that prove a phone number or an
+// e-mail address. Oneself; admins who rank above the user; System. ErrForbidden, ErrNotFound.
 func (s *Sessions) End(ctx context.Context, actor Actor, userID, sessionID string) error {
 	acc, err := s.owner(ctx, actor, userID)
 	if err != nil {
@@ -67,7 +68,7 @@ func (s *Sessions) End(ctx context.Context, actor Actor, userID, sessionID strin
 	return s.endSession(ctx, actor, acc.User, sessionID, EventSessionEnded)
 }
 
-// EndAll ends every session and every token of a user, the actor's own included. Oneself; admins who rank above the
+// EndAll ends every session and every token of a user, the actor's own included, and codes and links as End. Oneself; admins who rank above the
 // user; System. ErrForbidden, ErrNotFound.
 func (s *Sessions) EndAll(ctx context.Context, actor Actor, userID string) error {
 	for range maxTries {
@@ -83,8 +84,7 @@ func (s *Sessions) EndAll(ctx context.Context, actor Actor, userID string) error
 		err = s.store.ChangeUser(ctx, UserUpdate{
 			Scope: actor.scope(), Account: acc, IfVersion: acc.Version, CustomerBefore: acc.CustomerID,
 			EndSessions: true, Revoke: revoke, Event: s.event(actor, EventSessionsEnded, acc.User, ""),
-			// Whoever is shut out by this may have asked for an address of their own.
-			Voids: []Purpose{PurposeEmail, PurposeEmailChange, PurposePhone},
+			Voids: sessionPurposes,
 		})
 		if !s.again(err) {
 			return s.wrote(err, revoke...)

@@ -201,7 +201,9 @@ type SessionStore interface {
 	RotateSession(ctx context.Context, w SessionRotation) error
 	// ListSessions reads the sessions of a user, newest first.
 	ListSessions(ctx context.Context, scope Scope, userID string) ([]Session, error)
-	// EndSession ends one session of the user. ErrNotFound, and nothing written, when there is none.
+	// EndSession ends one session of the user. ErrNotFound, and nothing written, when there is none. With w.Voids it also
+	// ends the account's challenges of these purposes, with their messages, and raises its Version, so that none is stored
+	// any more that was decided on before.
 	EndSession(ctx context.Context, w SessionEnd) error
 }
 
@@ -230,6 +232,7 @@ type SessionEnd struct {
 	Scope  Scope
 	ID     string
 	UserID string
+	Voids  []Purpose
 	Revoke Revocation
 	Event  Event
 }
@@ -401,11 +404,12 @@ type ChallengeEnd struct {
 // OutboxStore keeps messages until they are sent. Its waits are by the database's clock.
 type OutboxStore interface {
 	// LeaseMessages gives at most limit messages that are due, expired ones too, to this caller alone for the time of the
-	// lease: unless they are ended or delayed until then, they are due again. Attempt goes up by one. The oldest come first.
+	// lease: unless they are ended or delayed until then, they are due again. Attempt goes up by one. Those due for longest
+	// come first.
 	LeaseMessages(ctx context.Context, limit int, lease time.Duration) ([]SealedMessage, error)
 	// DelayMessage makes a message due again after a while, unless it was leased again since. No error when it is gone.
 	DelayMessage(ctx context.Context, w MessageDelay) error
-	// EndMessage deletes a message, and with w.Void the challenge it belongs to. No error when it is gone already, and then no
+	// EndMessage deletes a message, and with w.Void the challenge it belongs to with its other messages. No error when it is gone already, and then no
 	// event either.
 	EndMessage(ctx context.Context, w MessageEnd) error
 }
@@ -426,7 +430,8 @@ type MessageEnd struct {
 
 // EventStore keeps the audit trail: append-only.
 type EventStore interface {
-	// AddEvent stores an event that belongs to no other write, such as a failed login.
+	// AddEvent stores an event that belongs to no other write, such as a failed login. An id that is stored already is an
+	// error, here as with every write.
 	AddEvent(ctx context.Context, e Event) error
 }
 

@@ -23,7 +23,7 @@ type Store struct {
 	revocations []revocation
 	counters    map[string]counter
 	challenges  map[string]userapi.Challenge
-	messages    []message // oldest first
+	messages    []message
 	events      []userapi.Event
 }
 

@@ -14,7 +14,7 @@ type message struct {
 	due time.Time
 }
 
-// LeaseMessages implements userapi.OutboxStore.
+// LeaseMessages implements userapi.OutboxStore. The oldest are those that have been due for longest.
 func (s *Store) LeaseMessages(ctx context.Context, limit int, lease time.Duration) ([]userapi.SealedMessage, error) {
 	unlock, err := s.lock(ctx)
 	if err != nil {
@@ -22,14 +22,18 @@ func (s *Store) LeaseMessages(ctx context.Context, limit int, lease time.Duratio
 	}
 	defer unlock()
 	now := time.Now()
-	var leased []userapi.SealedMessage
+	var due []*message
 	for i := range s.messages {
-		m := &s.messages[i] // the oldest are in front
-		if len(leased) < limit && !now.Before(m.due) {
-			m.Attempt++
-			m.due = now.Add(lease)
-			leased = append(leased, copyMessage(m.SealedMessage))
+		if m := &s.messages[i]; !now.Before(m.due) {
+			due = append(due, m)
 		}
+	}
+	slices.SortStableFunc(due, func(a, b *message) int { return a.due.Compare(b.due) })
+	var leased []userapi.SealedMessage
+	for _, m := range page(due, 0, limit) {
+		m.Attempt++
+		m.due = now.Add(lease)
+		leased = append(leased, copyMessage(m.SealedMessage))
 	}
 	return leased, nil
 }
@@ -69,7 +73,7 @@ func (s *Store) EndMessage(ctx context.Context, w userapi.MessageEnd) error {
 	return nil
 }
 
-// queue puts messages at the end of the outbox, due at once.
+// queue puts messages into the outbox, due at once.
 func (s *Store) queue(messages []userapi.SealedMessage) {
 	for _, m := range messages {
 		m.ExpiresAt = stamp(m.ExpiresAt)

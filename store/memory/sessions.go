@@ -93,6 +93,12 @@ func (s *Store) EndSession(ctx context.Context, w userapi.SessionEnd) error {
 		return userapi.ErrNotFound
 	}
 	delete(s.sessions, w.ID)
+	if len(w.Voids) > 0 {
+		a := s.accounts[w.UserID]
+		a.Version++
+		s.accounts[a.ID] = a
+		s.endChallenges(func(ch userapi.Challenge) bool { return ch.UserID == a.ID && slices.Contains(w.Voids, ch.Purpose) })
+	}
 	s.revoke(w.Revoke)
 	s.record(w.Event)
 	return nil

@@ -53,6 +53,9 @@ func (s *Store) Migrate(ctx context.Context) error { return s.core.Migrate(ctx) 
 // WithTx returns a store whose statements run in the host's transaction, for userapi's API.WithStore. It never retries,
 // commits or rolls back, and sets no savepoint: after an error part of a write may stand in the transaction, so the
 // host has to roll it back, and after userapi.ErrUnavailable may try the whole of it again.
+//
+// On a Galera cluster the host opens its database with interpolateParams=true, or prepares its own SELECTs before it begins: a
+// transaction that is aborted while one is being prepared in it is not told so, and its other half is committed.
 func (s *Store) WithTx(tx *sql.Tx) userapi.TxStore { return s.core.WithTx(tx, s) }
 
 // Drop removes the tables of this module with all that is in them.

@@ -35,14 +35,24 @@ func (s suite) challengeChanges(t *testing.T) {
 		nobodys := f.outgoing(userapi.PurposeReset, "", func(ch *userapi.Challenge) { ch.Subject = a.ID })
 		must(t, f.send(nobodys))
 		f.pose(userapi.PurposePhone, a.ID)
+		full := f.addCustomer(1)
+		f.add(func(a *userapi.Account) { a.CustomerID = full })
 		for _, id := range []string{ended.Challenge.ID, theirs.Challenge.ID, nobodys.Challenge.ID, newID()} {
 			w := f.update(a, func(w *userapi.UserUpdate) {
 				w.Consumes, w.Account.Name, w.Voids, w.Outgoing = id, "late", []userapi.Purpose{userapi.PurposePhone}, f.outgoing(userapi.PurposeReset, a.ID)
 				w.EndSessions, w.Revoke = true, f.revocations(a.ID)
 			})
 			f.refused(userapi.ErrInvalidCode, func() error { return f.ChangeUser(t.Context(), w) }, a.ID, other.ID)
-			w.Account.EmailKey = holder.EmailKey // that the code is gone is said first: it proves nothing about addresses
-			f.refused(userapi.ErrInvalidCode, func() error { return f.ChangeUser(t.Context(), w) }, a.ID)
+			for _, also := range []func(*userapi.UserUpdate){ // whatever else forbids the change is said to who has the code
+				func(w *userapi.UserUpdate) { w.Account.EmailKey = holder.EmailKey },
+				func(w *userapi.UserUpdate) { w.Account.CustomerID, w.TakesPlace = full, true },
+				func(w *userapi.UserUpdate) { w.KeepAdmin = true },
+				func(w *userapi.UserUpdate) { w.Replaces = newID() },
+			} {
+				w := w
+				also(&w)
+				f.refused(userapi.ErrInvalidCode, func() error { return f.ChangeUser(t.Context(), w) }, a.ID)
+			}
 			w.IfVersion++
 			f.refused(userapi.ErrChanged, func() error { return f.ChangeUser(t.Context(), w) }, a.ID)
 			w.Scope = userapi.Scope{Customer: newID()}
@@ -176,9 +186,10 @@ func (s suite) challengeChanges(t *testing.T) {
 				w.Account.Phone, w.Account.PhoneVerified, w.Releases = phone, true, f.release(bystander)
 			}))
 		}, a.ID, holder.ID, bystander.ID)
-		must(t, f.ChangeUser(t.Context(), f.update(a, func(w *userapi.UserUpdate) {
-			w.Account.Phone, w.Account.PhoneVerified, w.Releases = phone, true, f.release(current)
-		})))
+		must(t, f.ChangeUser(t.Context(), f.update(a, func(w *userapi.UserUpdate) { w.Releases = f.release(current) })))
+		_, err := f.AccountByIdentifier(t.Context(), f.scope(), userapi.Identifier{Kind: userapi.PhoneIdentifier, Value: phone})
+		is(t, err, userapi.ErrNotFound) // released, and taken by nobody yet
+		must(t, f.ChangeUser(t.Context(), f.update(unproven, func(w *userapi.UserUpdate) { w.Account.PhoneVerified = true })))
 	})
 
 	t.Run("registration poses a challenge with the same write", func(t *testing.T) {

@@ -115,21 +115,22 @@ func (s suite) challengeRaces(t *testing.T) {
 func (s suite) messageRaces(t *testing.T, db database) {
 	db.every(t, "every message is leased by one", func(t *testing.T, f *tenant) {
 		f.empty()
-		const most = 3
+		const most = 4
 		var out userapi.Outgoing
-		for range racers {
+		for range racers / 3 {
 			out.Messages = append(out.Messages, f.message("", ""))
 		}
 		must(t, f.send(out))
 		leased := make([][]userapi.SealedMessage, racers)
 		winners(t, db.race(racers, func(i int, st userapi.Store) error {
-			for {
+			for range racers {
 				got, err := st.LeaseMessages(t.Context(), most, long)
 				if err != nil || len(got) == 0 {
 					return err
 				}
 				leased[i] = append(leased[i], got...)
 			}
+			return nil
 		}))
 		rest, err := f.LeaseMessages(t.Context(), 2*racers, long)
 		must(t, err)
@@ -162,7 +163,7 @@ func (s suite) messageRaces(t *testing.T, db database) {
 
 	db.every(t, "a registration is activated or swept, never halfway", func(t *testing.T, f *tenant) {
 		roles := []userapi.Role{f.role(f.key("1")), f.role(f.key("2"))}
-		accounts := f.accounts(racers/2, func(a *userapi.Account) {
+		accounts := f.accounts(racers/4, func(a *userapi.Account) {
 			a.Active, a.Pending, a.UpdatedAt, a.Roles = false, true, f.now.Add(-24*time.Hour), roles
 		})
 		posed := make([]userapi.Outgoing, len(accounts))
@@ -171,7 +172,7 @@ func (s suite) messageRaces(t *testing.T, db database) {
 			must(t, f.InsertUser(t.Context(), userapi.UserInsert{Account: a, Outgoing: posed[i], Event: f.event(userapi.EventUserRegistered)}))
 			accounts[i].Active, accounts[i].Pending, accounts[i].UpdatedAt = true, false, f.now
 		}
-		results := db.race(racers, func(i int, st userapi.Store) error {
+		results := db.race(2*len(accounts), func(i int, st userapi.Store) error {
 			if i%4 < 2 {
 				_, err := st.Sweep(t.Context(), userapi.SweepBefore{Now: f.now, Idle: 1000 * time.Hour, Batch: 3, PendingBefore: f.now.Add(-time.Hour)})
 				return err
@@ -180,13 +181,8 @@ func (s suite) messageRaces(t *testing.T, db database) {
 			return st.ChangeUser(t.Context(), f.update(accounts[mine], func(w *userapi.UserUpdate) { w.Consumes, w.TakesPlace = posed[mine].Challenge.ID, true }))
 		})
 		winners(t, results, userapi.ErrNotFound, userapi.ErrChanged, userapi.ErrInvalidCode)
-		for {
-			n, err := f.Sweep(t.Context(), userapi.SweepBefore{Now: f.now, Idle: 1000 * time.Hour, Batch: 100, PendingBefore: f.now})
-			must(t, err)
-			if n == 0 {
-				break
-			}
-		}
+		_, err := f.Sweep(t.Context(), userapi.SweepBefore{Now: f.now, Idle: 1000 * time.Hour, Batch: racers, PendingBefore: f.now})
+		must(t, err)
 		for i, a := range accounts {
 			got, err := f.AccountByID(t.Context(), f.scope(), a.ID)
 			if results[i/2*4+2+i%2] != nil {
@@ -221,29 +217,29 @@ func (s suite) phoneRaces(t *testing.T, db database) {
 	})
 
 	db.every(t, "two prove each other's phones, one gets the other's", func(t *testing.T, f *tenant) {
-		f.proveInRings(t, 2)
+		f.proveInRings(t, racers, 2)
 	})
 
 	db.every(t, "a ring in which each proves the next one's phone", func(t *testing.T, f *tenant) {
-		f.proveInRings(t, racers/4)
+		f.proveInRings(t, racers/2, racers/4)
 	})
 }
 
-// proveInRings has accounts prove the phone of the next one in their ring, all at once: each row is changed by one write
+// proveInRings has n accounts prove the phone of the next one in their ring, all at once: each row is changed by one write
 // and released by another, in every order there is.
-func (f *tenant) proveInRings(t *testing.T, size int) {
-	accounts := f.accounts(racers, func(a *userapi.Account) { a.Phone, a.PhoneVerified = "+4949"+digits(), true })
+func (f *tenant) proveInRings(t *testing.T, n, size int) {
+	accounts := f.accounts(n, func(a *userapi.Account) { a.Phone, a.PhoneVerified = "+4949"+digits(), true })
 	for _, a := range accounts {
 		must(t, f.insert(a))
 	}
 	next := func(i int) int { return i - i%size + (i%size+1)%size }
-	results := f.db.race(racers, func(i int, st userapi.Store) error {
+	results := f.db.race(n, func(i int, st userapi.Store) error {
 		return st.ChangeUser(t.Context(), f.update(accounts[i], func(w *userapi.UserUpdate) {
 			w.Account.Phone, w.Releases = accounts[next(i)].Phone, f.release(accounts[next(i)])
 		}))
 	})
 	winners(t, results, userapi.ErrChanged, userapi.ErrPhoneTaken)
-	for ring := 0; ring < racers; ring += size {
+	for ring := 0; ring < n; ring += size {
 		if size == 2 {
 			one(t, results[ring:ring+size], userapi.ErrChanged, userapi.ErrPhoneTaken)
 		}

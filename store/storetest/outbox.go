@@ -89,6 +89,17 @@ func (s suite) outbox(t *testing.T) {
 			got = append(got, ids(leased, messageID)...)
 		}
 		same(t, got, want, "messages, one lease after the other")
+
+		// One that is put off again and again must not keep the others waiting: the oldest are those due for longest.
+		for _, id := range []string{want[3], want[1]} {
+			must(t, f.DelayMessage(t.Context(), userapi.MessageDelay{ID: id, Attempt: 1}))
+			time.Sleep(3 * time.Millisecond)
+		}
+		for _, id := range []string{want[3], want[1]} {
+			leased, err := f.LeaseMessages(t.Context(), 1, long)
+			must(t, err)
+			same(t, ids(leased, messageID), []string{id}, "the message that is due for longest")
+		}
 	})
 
 	t.Run("expired messages are given too", func(t *testing.T) {
@@ -210,6 +221,9 @@ func (f *tenant) outbox() map[string]userapi.SealedMessage {
 		leased, err := f.LeaseMessages(f.t.Context(), 50, long)
 		must(f.t, err)
 		for _, m := range leased {
+			if _, again := waiting[m.ID]; again {
+				f.t.Fatal("a message was given again during its lease")
+			}
 			waiting[m.ID] = m
 		}
 		more = len(leased) > 0

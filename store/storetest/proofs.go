@@ -52,8 +52,10 @@ func (f *tenant) proving(edits ...func(*userapi.Config)) *proving {
 // receive sends what waits and gives the last message of a recipient.
 func (p *proving) receive(to string) userapi.Message {
 	p.t.Helper()
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		_, err := p.apis[0].Deliver(p.t.Context())
+	ctx, cancel := context.WithTimeout(p.t.Context(), 30*time.Second)
+	defer cancel()
+	for ; ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
+		_, err := p.apis[0].Deliver(ctx)
 		must(p.t, err)
 		p.box.mu.Lock()
 		m, ok := p.box.last[to]

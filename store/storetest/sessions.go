@@ -253,6 +253,18 @@ func (s suite) sessions(t *testing.T) {
 		same(t, sessionIDs(f.sessionsOf(a.ID)), []string{stays.ID}, "sessions left")
 		f.refused(userapi.ErrNotFound, func() error { return f.EndSession(t.Context(), end(open.ID, a.ID)) }, a.ID)
 		is(t, f.RotateSession(t.Context(), rotation(open, a.Epoch, f.now)), userapi.ErrChanged)
+		same(t, f.read(a.ID).Version, a.Version, "version")
+
+		other = f.add()
+		f.pose(userapi.PurposeEmailChange, a.ID)
+		kept, foreign := f.pose(userapi.PurposeReset, a.ID), f.pose(userapi.PurposeEmailChange, other.ID)
+		w := end(stays.ID, a.ID)
+		w.Voids = []userapi.Purpose{userapi.PurposeEmailChange, userapi.PurposePhone}
+		must(t, f.EndSession(t.Context(), w))
+		f.leaves(kept, foreign)
+		same(t, f.read(a.ID).Version, a.Version+1, "version after challenges were void")
+		w.Event = f.event(userapi.EventSessionEnded)
+		f.refused(userapi.ErrNotFound, func() error { return f.EndSession(t.Context(), w) }, a.ID)
 	})
 }
 

@@ -90,15 +90,15 @@ func (s *Store) replaceChallenge(ctx context.Context, q conn, ch userapi.Challen
 // TryChallenge implements userapi.ChallengeStore. No event tells what became of a COMMIT whose answer is lost: the caller gets
 // ErrUnavailable and the try may have counted, which errs on the side that is safe.
 func (s *Store) TryChallenge(ctx context.Context, w userapi.ChallengeTry) (userapi.Challenge, error) {
-	cond, args := `id = ?`, []any{w.ID}
+	index, cond, args := "userapi_challenges_by_id", `id = ?`, []any{w.ID}
 	if w.ID == "" {
-		cond, args = `purpose = ? AND subject = ?`, []any{string(w.Purpose), w.Subject}
+		index, cond, args = "PRIMARY", `purpose = ? AND subject = ?`, []any{string(w.Purpose), w.Subject}
 	}
 	var ch userapi.Challenge
 	err := s.write(ctx, userapi.Event{}, func(ctx context.Context, q conn) error {
 		// The try comes before the look: it locks the row, and of callers on two nodes of a cluster one has to do it again.
-		n, err := q.exec(ctx, `UPDATE userapi_challenges SET tries = tries + 1 WHERE `+cond+` AND tries < max_tries AND expires_at > ?`,
-			append(args[:len(args):len(args)], millis(w.Now))...)
+		n, err := q.exec(ctx, `UPDATE userapi_challenges`+s.d.Index(index)+` SET tries = tries + 1
+			WHERE `+cond+` AND tries < max_tries AND expires_at > ?`, append(args[:len(args):len(args)], millis(w.Now))...)
 		if err != nil {
 			return err
 		}

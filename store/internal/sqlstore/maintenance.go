@@ -104,7 +104,7 @@ func (s *Store) sweepPending(ctx context.Context, batch int, before int64) (swep
 // erasePending erases those of the accounts for which cond still holds. Their rows change first, so that whoever activates
 // one conflicts with it.
 func (s *Store) erasePending(ctx context.Context, ids []string, cond string, args ...any) (n int, err error) {
-	change, changeArgs, err := in(`UPDATE userapi_users SET version = version + 1 WHERE id IN (?) AND `+cond, append([]any{ids}, args...)...)
+	change, changeArgs, err := in(`UPDATE userapi_users`+s.d.Index("PRIMARY")+` SET version = version + 1 WHERE id IN (?) AND `+cond, append([]any{ids}, args...)...)
 	if err != nil {
 		return 0, err
 	}

@@ -67,7 +67,7 @@ func (s *Store) dueMessages(ctx context.Context, limit int) (ids []string, err e
 // their lease then tells which they are.
 func (s *Store) leaseMessages(ctx context.Context, ids []string, lease time.Duration) (leased []userapi.SealedMessage, err error) {
 	token := rand.Text()
-	update, updateArgs, err := in(`UPDATE userapi_outbox SET attempt = attempt + 1, lease = ?, due_at = `+s.d.Now+` + ?
+	update, updateArgs, err := in(`UPDATE userapi_outbox`+s.d.Index("PRIMARY")+` SET attempt = attempt + 1, lease = ?, due_at = `+s.d.Now+` + ?
 		WHERE id IN (?) AND due_at <= `+s.d.Now, token, lease.Milliseconds(), ids)
 	if err != nil {
 		return nil, err

@@ -158,6 +158,11 @@ func (s *Store) ListSessions(ctx context.Context, scope userapi.Scope, userID st
 func (s *Store) EndSession(ctx context.Context, w userapi.SessionEnd) error {
 	cond, scope := scoped(w.Scope)
 	return s.write(ctx, w.Event, func(ctx context.Context, q conn) error {
+		if len(w.Voids) > 0 { // the account comes first, as everywhere
+			if _, err := q.exec(ctx, `UPDATE userapi_users SET version = version + 1 WHERE id = ?`, w.UserID); err != nil {
+				return err
+			}
+		}
 		n, err := q.exec(ctx, `DELETE FROM userapi_sessions WHERE id = ? AND user_id = ?
 			AND EXISTS (SELECT 1 FROM userapi_users u WHERE u.id = ?`+cond+`)`, append([]any{w.ID, w.UserID, w.UserID}, scope...)...)
 		if err != nil {
@@ -165,6 +170,11 @@ func (s *Store) EndSession(ctx context.Context, w userapi.SessionEnd) error {
 		}
 		if n == 0 {
 			return userapi.ErrNotFound
+		}
+		if len(w.Voids) > 0 {
+			if err := s.voidChallenges(ctx, q, []string{w.UserID}, w.Voids...); err != nil {
+				return err
+			}
 		}
 		return s.revoke(ctx, q, w.Revoke)
 	})

@@ -26,7 +26,9 @@ type Dialect struct {
 
 	Upsert   func(key string) string    // what stands between INSERT and the assignments of an upsert
 	Excluded func(column string) string // the value that the upsert would have inserted
-	Index    func(name string) string   // hint behind a table that makes the planner use an index
+	// Index is a hint behind a table that makes the planner use an index: for pages, and for writes, which lock what they
+	// go through. Two that reach a row by different indexes can wait for each other.
+	Index func(name string) string
 
 	Begin    func(ctx context.Context, c *sql.Conn) error // begins a transaction for writing
 	Fault    func(err error) Fault                        // what an error says about the transaction

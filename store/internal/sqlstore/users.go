@@ -164,49 +164,55 @@ func (s *Store) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
 }
 
 // replaceAccount replaces the row, where it is still as the caller read it, and ends the challenge that this is the answer to.
+// What forbids the change is told in one order: whose challenge is gone does not learn what is taken.
 func (s *Store) replaceAccount(ctx context.Context, q conn, w userapi.UserUpdate) error {
-	if w.Releases != nil {
-		if err := s.releasePhone(ctx, q, w); err != nil {
-			return err
-		}
+	released, err := releasePhone(ctx, q, w)
+	if err != nil {
+		return err
 	}
 	cond, scope := scoped(w.Scope)
-	n, err := q.exec(ctx, `UPDATE userapi_users AS u SET customer_id = ?, email = ?, email_key = ?, username = ?, username_key = ?,
+	n, err := q.exec(ctx, `UPDATE userapi_users AS u`+s.d.Index("PRIMARY")+` SET customer_id = ?, email = ?, email_key = ?, username = ?, username_key = ?,
 		phone = ?, verified_phone = ?, name = ?, first_name = ?, last_name = ?, name_key = ?,
 		active = ?, email_verified = ?, phone_verified = ?, password_hash = ?, epoch = ?, updated_at = ?, pending_since = ?,
 		version = version + 1
 		WHERE u.id = ? AND u.version = ?`+cond, append(append(values(w.Account), w.Account.ID, w.IfVersion), scope...)...)
-	if err == nil && n == 0 {
+	switch {
+	case err == nil && n == 0:
 		return s.goneOrChanged(ctx, q, w.Scope, w.Account.ID)
-	}
-	if err != nil && s.d.Violated(err) == "" {
+	case err != nil && s.d.Violated(err) == "":
 		return err
 	}
-	// Whose challenge is gone does not learn what is taken.
-	if gone := consumeChallenge(ctx, q, w.Consumes, w.Account.ID); gone != nil || err == nil {
+	if gone := consumeChallenge(ctx, q, w.Consumes, w.Account.ID); gone != nil {
 		return gone
 	}
-	return s.taken(err)
+	switch {
+	case !released:
+		return userapi.ErrChanged
+	case err != nil:
+		return s.taken(err)
+	}
+	return nil
 }
 
-// releasePhone takes the verified number from its holder before it is given away: it is unique.
-func (s *Store) releasePhone(ctx context.Context, q conn, w userapi.UserUpdate) error {
+// releasePhone takes the verified number from its holder before it is given away: it is unique. It reports whether the holder
+// was as the caller read it.
+func releasePhone(ctx context.Context, q conn, w userapi.UserUpdate) (bool, error) {
 	r := w.Releases
+	if r == nil {
+		return true, nil
+	}
 	if w.Account.ID < r.UserID {
-		// Both rows in one order, so that two accounts that take each other's number never wait for each other.
+		// Both rows in one order: else two accounts that take each other's number wait for each other.
 		if _, err := q.exec(ctx, `UPDATE userapi_users SET login_count = login_count + 1 WHERE id = ?`, w.Account.ID); err != nil {
-			return err
+			return false, err
 		}
 	}
 	n, err := q.exec(ctx, `UPDATE userapi_users SET verified_phone = NULL, phone_verified = 0, version = version + 1
-		WHERE id = ? AND version = ? AND verified_phone = ?`, r.UserID, r.IfVersion, r.Phone)
-	if err != nil {
-		return err
+		WHERE id = ? AND version = ? AND phone = ? AND phone_verified = 1`, r.UserID, r.IfVersion, r.Phone)
+	if err != nil || n == 0 {
+		return false, err
 	}
-	if n == 0 {
-		return s.goneOrChanged(ctx, q, w.Scope, w.Account.ID)
-	}
-	return addEvent(ctx, q, r.Event)
+	return true, addEvent(ctx, q, r.Event)
 }
 
 // replaceSessions ends the sessions of a changed account, and opens the one that goes on.
@@ -269,7 +275,7 @@ func (s *Store) DeleteUser(ctx context.Context, w userapi.UserDelete) error {
 		}
 		cond, scope := scoped(w.Scope)
 		// The row changes before anything else, so that no session, role or challenge is added any more.
-		n, err := q.exec(ctx, `UPDATE userapi_users AS u SET version = version + 1 WHERE u.id = ? AND u.version = ?`+cond,
+		n, err := q.exec(ctx, `UPDATE userapi_users AS u`+s.d.Index("PRIMARY")+` SET version = version + 1 WHERE u.id = ? AND u.version = ?`+cond,
 			append([]any{w.ID, w.IfVersion}, scope...)...)
 		if err != nil {
 			return err

@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS userapi_challenges (
 	max_tries  BIGINT          NOT NULL,
 	expires_at BIGINT          NOT NULL,
 	PRIMARY KEY (purpose, subject),
-	UNIQUE KEY id (id),
+	UNIQUE KEY userapi_challenges_by_id (id),
 	KEY userapi_challenges_by_user (user_id, purpose),
 	KEY userapi_challenges_by_end (expires_at)
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC;

@@ -2,7 +2,7 @@
 CREATE TABLE IF NOT EXISTS userapi_challenges (
 	purpose    TEXT    NOT NULL,
 	subject    TEXT    NOT NULL,
-	id         TEXT    NOT NULL UNIQUE,
+	id         TEXT    NOT NULL,
 	replaced   TEXT    NOT NULL,
 	user_id    TEXT    NOT NULL,
 	target     TEXT    NOT NULL,
@@ -13,6 +13,8 @@ CREATE TABLE IF NOT EXISTS userapi_challenges (
 	expires_at INTEGER NOT NULL,
 	PRIMARY KEY (purpose, subject)
 ) WITHOUT ROWID;
+-- what a link names
+CREATE UNIQUE INDEX IF NOT EXISTS userapi_challenges_by_id ON userapi_challenges (id);
 -- the challenges of a user
 CREATE INDEX IF NOT EXISTS userapi_challenges_by_user ON userapi_challenges (user_id, purpose);
 -- what has expired
