@@ -27,7 +27,8 @@ const (
 // System is the host itself: command lines, jobs, start-up. It acts in every customer and is bound by no role.
 func System() Actor { return Actor{kind: system} }
 
-// Anonymous is a caller without credentials. It may log in, refresh, log out and register.
+// Anonymous is a caller without credentials. It may log in, refresh, log out and register, ask for a reset, bring the token
+// of a link, and have a phone number proven where Verification.AnonymousPhone allows it.
 func Anonymous() Actor { return Actor{kind: anonymous} }
 
 // From returns a with the address and user agent it acts from, for limits, sessions and the audit trail.

@@ -48,8 +48,9 @@ type Generator interface {
 	Token(purpose Purpose) (Secret, error)
 }
 
-// Verification says how codes and links are made, and how they reach their recipients. Without Mail and SMS nothing can
-// be proven or recovered: the methods that would send answer ErrNoSender.
+// Verification says how codes and links are made, and how they reach their recipients (the package verification has
+// Senders). Without Mail and SMS nothing can be proven or recovered: the methods that would send answer ErrNoSender. With
+// them messages wait in the outbox until API.Run, or API.Deliver, sends them.
 type Verification struct {
 	Mail Sender
 	SMS  Sender
@@ -59,7 +60,8 @@ type Verification struct {
 	ResetLink      string
 	ActivationLink string
 	EmailLink      string // also of a change of the e-mail address
-	// LinkOrigins are the origins ("https://app.example.com") that a caller's own link template may have. Default: none.
+	// LinkOrigins are the origins ("https://app.example.com") that a caller's own link template may have. Whoever asks
+	// chooses path and query then: an origin with a page that redirects anywhere gives tokens away. Default: none.
 	LinkOrigins []string
 
 	CodeLifetime time.Duration // default 10 minutes, the most OWASP ASVS 6.5.5 has
@@ -72,13 +74,15 @@ type Verification struct {
 	DenyResetRoles []string
 	// AnonymousPhone lets callers without credential have a number proven. It marks no account: see Hooks.PhoneProved.
 	AnonymousPhone bool
-	// Locale says which language to write to a user in. ctx is that of the call. Default: "".
+	// Locale says which language to write to a user in: "de", "de-AT". ctx is that of the call, for instance of the request,
+	// where middleware of the host may have put what the browser asks for. u is zero for somebody without account: it is
+	// asked all the same. Default: "".
 	Locale func(ctx context.Context, u User) string
 
 	// ExemptPhones get no SMS; their code is fixed: number (E.164) → code. For the tests of clients; New refuses them
 	// unless Development.
 	ExemptPhones map[string]Secret
-	Development  bool
+	Development  bool // allows ExemptPhones, and nothing else
 }
 
 // The one engine of codes and links. A secret is made, stored as a keyed hash that is bound to challenge, purpose,
@@ -200,7 +204,7 @@ func (c *core) pose(ctx context.Context, actor Actor, q asked) (Outgoing, error)
 	if err != nil {
 		return Outgoing{}, fmt.Errorf("userapi: the Generator failed: %w", err)
 	}
-	if code && len(plainCode(secret)) < minCode || !code && (len(secret) < minToken || len(secret) > 128 || !ValidID(string(secret[:min(len(secret), 64)]))) {
+	if code && len(plainCode(secret)) < minCode || !code && !linkSecret(secret) {
 		return Outgoing{}, errors.New("userapi: the Generator made a secret that is too short, too long or hard to type")
 	}
 	ch.MAC = c.tokens.challengeMAC(c.tokens.challenge[c.tokens.newest], ch, secret)
@@ -217,6 +221,13 @@ func (c *core) pose(ctx context.Context, actor Actor, q asked) (Outgoing, error)
 	sealed, err := c.compose(ctx, actor, q.user, m, ch.ID)
 	out.Messages = []SealedMessage{sealed}
 	return out, err
+}
+
+// linkSecret reports whether a Generator's token is one.
+func linkSecret(s Secret) bool {
+	return len(s) >= minToken && len(s) <= 128 && !strings.ContainsFunc(string(s), func(r rune) bool {
+		return r >= 0x80 || r != '-' && r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	})
 }
 
 func (v *Verification) linkTemplate(p Purpose) string {
@@ -301,7 +312,9 @@ func (c *core) try(ctx context.Context, actor Actor, w ChallengeTry, who counted
 		return nil, err
 	}
 	if ch.ID == "" || !fits(ch) || !c.tokens.answers(ch, secret) {
-		attempt.verdict = failed
+		if ch.ID != "" || who.account == "" { // where there is no code, none can be guessed: a stranger must not use the budget up
+			attempt.verdict = failed
+		}
 		attempt.end(ctx)
 		if ch.ID == "" {
 			return nil, refusal
@@ -390,10 +403,10 @@ func (c *core) fulfilOnce(ctx context.Context, actor Actor, t *tried, f fulfilme
 		return fail(err)
 	}
 	if err := c.wrote(c.store.ChangeUser(ctx, w), w.Revoke...); err != nil {
-		return fail(err)
+		return fail(c.makeWay(ctx, actor, w.Account, err))
 	}
 	c.queued(ctx, w.Outgoing)
-	c.userUpdated(ctx, w.Account.User)
+	c.changed(ctx, before, w.Account)
 	if own.ID == "" {
 		return w.Account.User, Tokens{}, nil
 	}

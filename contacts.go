@@ -55,7 +55,11 @@ func (c *Contacts) RequestEmail(ctx context.Context, actor Actor, r EmailRequest
 			}
 		}
 		if attempt == nil {
-			t, err := c.take(ctx, LimitEmail, actor, counted{account: "#" + acc.ID, recipient: q.target})
+			who := counted{account: "#" + acc.ID}
+			if q.purpose == PurposeEmailChange { // what others have sent to one's own address is no matter here
+				who.recipient = q.target
+			}
+			t, err := c.take(ctx, LimitEmail, actor, who)
 			if err != nil {
 				return err
 			}
@@ -91,9 +95,9 @@ func (c *core) poseEmail(ctx context.Context, actor Actor, q asked) (Outgoing, e
 	}
 	// A thief who is just being shut out must not get a link that moves the account: the session is looked up after the
 	// account was read, and the write is refused when that has changed.
-	_, err = c.store.SessionByID(ctx, actor.identity.SessionID())
-	if errors.Is(err, ErrNotFound) {
-		return out, ErrTokenRevoked
+	in, err := c.stillIn(ctx, actor, q.user.ID)
+	if err == nil && !in {
+		err = ErrTokenRevoked
 	}
 	if err != nil {
 		return out, err
@@ -135,12 +139,13 @@ func (c *Contacts) ConfirmEmail(ctx context.Context, actor Actor, token Secret) 
 			// The first proof: whoever opened sessions, asked for changes or had a number proven before may have been somebody
 			// else, who registered with this address.
 			w.Voids = allPurposes
-			a.PhoneVerified = a.PhoneVerified && actor.is(before.ID)
-		}
-		if t.Purpose == PurposeEmailChange {
-			if err := c.evictPending(ctx, actor, t.Target); err != nil {
+			own, err := c.stillIn(ctx, actor, before.ID)
+			if err != nil {
 				return err
 			}
+			a.PhoneVerified = a.PhoneVerified && own
+		}
+		if t.Purpose == PurposeEmailChange {
 			a.Email, a.EmailKey = t.Display, t.Target
 			w.EndSessions, w.Voids = true, allPurposes
 			w.Outgoing.Messages, err = c.notify(ctx, actor, before.User, before.EmailKey, NoticeEmailChanged)
@@ -150,25 +155,16 @@ func (c *Contacts) ConfirmEmail(ctx context.Context, actor Actor, token Secret) 
 	}})
 }
 
-// evictPending erases an account that was registered with an address and never activated, for somebody who has proven the
-// address.
-func (c *core) evictPending(ctx context.Context, actor Actor, email string) error {
-	squatter, err := c.store.AccountByIdentifier(ctx, Scope{All: true}, Identifier{EmailIdentifier, email})
-	if errors.Is(err, ErrNotFound) || err == nil && !squatter.Pending {
-		return nil
+// stillIn reports whether the actor is the account's owner, in a session that goes on.
+func (c *core) stillIn(ctx context.Context, actor Actor, userID string) (bool, error) {
+	if !actor.is(userID) {
+		return false, nil
 	}
-	if err != nil {
-		return err
+	_, err := c.store.SessionByID(ctx, actor.identity.SessionID())
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
 	}
-	revoke := c.revokeUser(squatter.ID, squatter.Epoch+1)
-	err = c.wrote(c.store.DeleteUser(ctx, UserDelete{
-		Scope: Scope{All: true}, ID: squatter.ID, Customer: squatter.CustomerID, IfVersion: squatter.Version, Revoke: revoke,
-		Event: c.event(actor, EventUserDeleted, squatter.User, "never activated"),
-	}), revoke...)
-	if err == nil {
-		c.userDeleted(ctx, squatter.User)
-	}
-	return err
+	return err == nil, err
 }
 
 // AnonymousPhone is Verification.AnonymousPhone: whether callers without credential may have a number proven.
@@ -268,7 +264,7 @@ func (c *Contacts) phone(actor Actor, in string) (string, error) {
 }
 
 // ConfirmPhone takes a code. For a user the number becomes their own, verified, and whoever had it verified before has
-// it no longer. Without credential it says only whether the code was right, and runs Hooks.PhoneProved; the User is zero.
+// it no longer. Without credential it says only whether the code was right; the User is zero. Hooks.PhoneProved runs either way.
 //
 // ErrInvalidCode for a code that is wrong, used, expired, void or of another number: of each code five tries count (see
 // Verification.MaxTries). ErrInvalidPhone, ErrInvalid; ErrNoCredentials, ErrForbidden; ErrRateLimited.
@@ -294,6 +290,7 @@ func (c *Contacts) ConfirmPhone(ctx context.Context, actor Actor, phone string, 
 	}
 	if err == nil {
 		c.proofCounts(ctx, number)
+		c.phoneProved(ctx, user, number)
 	}
 	return user, err
 }
@@ -318,6 +315,10 @@ func (c *Contacts) provePhone(ctx context.Context, actor Actor, t *tried) (User,
 			}
 		}
 		w.Account.Phone, w.Account.PhoneVerified, w.Voids = t.Target, true, []Purpose{PurposePhone}
+		if before.PhoneVerified && before.Phone != t.Target {
+			w.Outgoing.Messages, err = c.notify(ctx, actor, before.User, before.EmailKey, NoticePhoneChanged)
+			return err
+		}
 		return nil
 	}})
 	if err == nil && released.ID != "" {
@@ -338,9 +339,6 @@ func (c *Contacts) provedByNobody(ctx context.Context, actor Actor, t *tried) er
 		return err
 	}
 	t.spent = true
-	if hook := c.hooks.PhoneProved; hook != nil {
-		c.after(ctx, "PhoneProved", func(ctx context.Context) { hook(ctx, t.Target) })
-	}
 	return nil
 }
 

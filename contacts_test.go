@@ -246,7 +246,7 @@ func TestContacts_without_credential(t *testing.T) {
 	var proved []string
 	o := newOffice(t, func(c *userapi.Config) {
 		c.Verification.AnonymousPhone = true
-		c.Hooks.PhoneProved = func(_ context.Context, number string) { proved = append(proved, number) }
+		c.Hooks.PhoneProved = func(_ context.Context, u userapi.User, number string) { proved = append(proved, u.ID+number) }
 	})
 	code := o.code(anonymous(), "+4930123456")
 	_, err := o.Contacts.ConfirmPhone(ctx, anonymous(), "+4930123456", wrong(code))
@@ -267,6 +267,9 @@ func TestContacts_without_credential(t *testing.T) {
 	code = o.code(anonymous(), "+4930123457")
 	_, err = o.Contacts.ConfirmPhone(ctx, ada, "+4930123457", code)
 	assert.ErrorIs(t, err, userapi.ErrInvalidCode)
+	_, err = o.Contacts.ConfirmPhone(ctx, ada, "+4930123458", o.code(ada, "+4930123458"))
+	require.NoError(t, err)
+	assert.Equal(t, []string{"+4930123456", ada.UserID() + "+4930123458"}, proved)
 
 	shut := newOffice(t, nil)
 	assert.ErrorIs(t, shut.Contacts.RequestPhone(ctx, anonymous(), userapi.PhoneRequest{Phone: "+4930123456"}), userapi.ErrNoCredentials)
@@ -378,7 +381,7 @@ func TestRegister_verify(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, userapi.User{}, none)
 	assert.True(t, tokens.IsZero())
-	assert.Equal(t, 1, created)
+	assert.Zero(t, created, "not before it is activated: a hook that takes its time would tell who is new")
 	m := o.receive("new@example.com", userapi.PurposeActivation)
 	assert.Equal(t, "https://app.example.com/activate#"+string(m.Token), string(m.Link))
 	_, _, err = o.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "newbie", Password: password})
@@ -389,7 +392,8 @@ func TestRegister_verify(t *testing.T) {
 	u, err := o.Auth.Activate(ctx, anonymous(), m.Token, password)
 	require.NoError(t, err)
 	assert.True(t, u.Active && u.EmailVerified)
-	assert.Equal(t, 1, updated)
+	assert.Equal(t, 1, created)
+	assert.Zero(t, updated)
 	_, _ = o.login("newbie", password)
 	_, err = o.Auth.Activate(ctx, anonymous(), m.Token, password)
 	assert.ErrorIs(t, err, userapi.ErrInvalidLink)
@@ -400,6 +404,18 @@ func TestRegister_verify(t *testing.T) {
 	for _, bad := range []userapi.SelfRegistration{{Username: "x", Password: password}, {Email: "x", Password: password}, {Email: "x@example.com", Password: "short"}} {
 		_, _, err := o.Users.Register(ctx, anonymous(), bad)
 		assert.Equal(t, userapi.Invalid, userapi.AsError(err).Kind, "%v", err)
+	}
+}
+
+func TestRegister_a_customer_or_role_that_is_not_there_is_the_hosts_mistake(t *testing.T) {
+	o := newOffice(t, nil)
+	for _, policy := range []userapi.RegistrationPolicy{userapi.RegistrationOpen, userapi.RegistrationVerify} {
+		for _, r := range []userapi.Registration{{Customer: "nowhere"}, {Customer: "default", Roles: []string{"unknown"}}} {
+			r.Policy = policy
+			api := o.second(func(c *userapi.Config) { o.wire(c, nil); c.Registration = r })
+			_, _, err := api.Users.Register(ctx, anonymous(), userapi.SelfRegistration{Email: "new@example.com", Password: password})
+			assert.Equal(t, userapi.Internal, userapi.AsError(err).Kind, "%v", err)
+		}
 	}
 }
 

@@ -61,7 +61,7 @@ var (
 	ErrInvalid         = &Error{Kind: Invalid, Code: "WRONG_DOCUMENT_FORMAT", Message: "Some fields are wrong."}
 	ErrWrongArgs       = &Error{Kind: Invalid, Code: "WRONG_ARGS", Message: "Some arguments are wrong."}
 	ErrWeakPassword    = &Error{Kind: Invalid, Code: "WEAK_PASSWORD", Message: "The password is too weak."}
-	ErrInvalidPhone    = &Error{Kind: Invalid, Code: "INVALID_PHONE", Message: "This is no phone number.", Fields: map[string][]string{"phone": {"not a phone number in international form"}}}
+	ErrInvalidPhone    = &Error{Kind: Invalid, Code: "INVALID_PHONE", Message: "This phone number cannot be used.", Fields: map[string][]string{"phone": {"not a phone number in international form"}}}
 	ErrInvalidCode     = &Error{Kind: Invalid, Code: "INVALID_CODE", Message: "This code is wrong, used or expired."}
 	ErrInvalidLink     = &Error{Kind: Invalid, Code: "INVALID_TOKEN", Message: "This link is wrong, used or expired."}
 	ErrRateLimited     = &Error{Kind: RateLimited, Code: "RATE_LIMITED", Message: "Too many attempts; try again later."}

@@ -18,19 +18,17 @@ type Hooks struct {
 	BeforeUserCreated func(ctx context.Context, u User) error
 	BeforeUserUpdated func(ctx context.Context, before, after User) error
 
-	// UserCreated runs once for each new account, however it came to be; under RegistrationVerify while it is inactive
-	// still (UserUpdated tells when it is activated).
+	// UserCreated runs once for each new account, however it came to be. A registration under RegistrationVerify is none
+	// before it is activated, or an admin decides about it: until then no past-tense hook runs for it.
 	UserCreated func(ctx context.Context, u User)
 	// UserUpdated runs for every change: fields, roles, (de)activation, verified marks, password.
 	UserUpdated func(ctx context.Context, u User)
 	// UserDeleted runs when an account was erased.
 	UserDeleted func(ctx context.Context, u User)
 
-	// PhoneProved runs when a caller without credential proved a number (E.164): see Verification.AnonymousPhone.
-	PhoneProved func(ctx context.Context, number string)
-	// MessageQueued runs when something was put into the outbox on this node: a moment for API.Deliver, on a goroutine of
-	// the host's.
-	MessageQueued func(ctx context.Context)
+	// PhoneProved runs when a number (E.164) was proven, for the account u, which it belongs to now. u is zero when a caller
+	// without credential proved it: see Verification.AnonymousPhone.
+	PhoneProved func(ctx context.Context, u User, number string)
 }
 
 // hookDeadline bounds a past-tense hook that heeds its context.
@@ -115,9 +113,26 @@ func (c *core) userCreated(ctx context.Context, u User) {
 	}
 }
 
+// changed runs the hook of a changed account: one that was only registered is new when it no longer is that.
+func (c *core) changed(ctx context.Context, before, after Account) {
+	switch {
+	case after.Pending:
+	case before.Pending:
+		c.userCreated(ctx, after.User)
+	default:
+		c.userUpdated(ctx, after.User)
+	}
+}
+
 func (c *core) userUpdated(ctx context.Context, u User) {
 	if hook := c.hooks.UserUpdated; hook != nil {
 		c.after(ctx, "UserUpdated", func(ctx context.Context) { hook(ctx, u.clone()) })
+	}
+}
+
+func (c *core) phoneProved(ctx context.Context, u User, number string) {
+	if hook := c.hooks.PhoneProved; hook != nil {
+		c.after(ctx, "PhoneProved", func(ctx context.Context) { hook(ctx, u.clone(), number) })
 	}
 }
 

@@ -1,9 +1,11 @@
 package userapi
 
 import (
+	"cmp"
 	"errors"
 	"net/mail"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -157,13 +159,14 @@ func NormalizePhone(in, region string) (string, error) {
 // isCountry reports whether numbers can be read in a country (ISO 3166).
 func isCountry(code string) bool { return phonenumbers.GetSupportedRegions()[code] }
 
-// phoneCountry is the country (ISO 3166) of a number in E.164; "" = of none.
+// phoneCountry is the country (ISO 3166) of a number in E.164; where that is in no country's range, "+" and the country
+// code it begins with.
 func phoneCountry(e164 string) string {
 	number, err := phonenumbers.Parse(e164, "")
 	if err != nil {
 		return ""
 	}
-	return phonenumbers.GetRegionCodeForNumber(number)
+	return cmp.Or(phonenumbers.GetRegionCodeForNumber(number), "+"+strconv.Itoa(int(number.GetCountryCode())))
 }
 
 // parseIdentifier reads what somebody logs in with: with an @ an e-mail address, with a leading + a phone number, else

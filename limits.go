@@ -55,6 +55,8 @@ const (
 	// LimitUnproven counts codes sent to a country; each that is proven gives back two. Where fewer than half come back,
 	// somebody is paid for SMS that nobody reads: when it is used up, the country gets no more until the window ends.
 	LimitUnproven = "unproven"
+	// LimitNotice counts notices. One too many is left out; what it was to tell of happens all the same.
+	LimitNotice = "notice"
 
 	LimitConfirm = "confirm" // counts wrong codes and link tokens
 )
@@ -69,7 +71,7 @@ const (
 //
 //	login=5/10m/account,20/m/address;password=5/10m/account;confirm=10/h/account,30/10m/address;
 //	reset=1/m/account,10/d/account,30/h/address;activation=1/m/recipient,5/d/recipient,30/h/address;
-//	email=1/m/account,10/d/account,10/d/recipient;unproven=100/h/country;
+//	email=1/m/account,10/d/account,10/d/recipient;notice=5/h/recipient;unproven=100/15m/country;register=100/h/address;
 //	phone=1/m/recipient,10/d/recipient,20/h/account,30/h/address,500/h/country,5000/d/instance
 func DefaultLimits() Limits {
 	return Limits{
@@ -81,7 +83,9 @@ func DefaultLimits() Limits {
 		LimitEmail:      {{1, minute, PerAccount}, {10, day, PerAccount}, {10, day, PerRecipient}},
 		LimitPhone: {{1, minute, PerRecipient}, {10, day, PerRecipient}, {20, hour, PerAccount}, {30, hour, PerAddress},
 			{500, hour, PerCountry}, {5000, day, PerInstance}},
-		LimitUnproven: {{100, hour, PerCountry}},
+		LimitUnproven: {{100, 15 * minute, PerCountry}},
+		LimitNotice:   {{5, hour, PerRecipient}},
+		LimitRegister: {{100, hour, PerAddress}},
 	}
 }
 
@@ -96,6 +100,7 @@ var limitKinds = map[string][]LimitPer{
 	LimitEmail:      {PerAccount, PerRecipient, PerAddress, PerInstance},
 	LimitPhone:      {PerAccount, PerRecipient, PerAddress, PerCountry, PerInstance},
 	LimitUnproven:   {PerCountry},
+	LimitNotice:     {PerRecipient},
 	LimitConfirm:    {PerAccount, PerAddress},
 }
 
@@ -236,6 +241,7 @@ func (c *core) take(ctx context.Context, name string, actor Actor, who counted) 
 	defer func() {
 		if err != nil {
 			t.release()
+			t = taken{} // nothing was counted, so there is nothing to give back
 		}
 	}()
 	waiting, cancel := context.WithTimeout(ctx, c.cfg.Password.QueueTimeout)

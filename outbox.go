@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	mathrand "math/rand/v2"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -30,6 +31,7 @@ const (
 	NoticeEmailTaken        Notice = "email_taken"        // another account asked to change to this e-mail address
 	NoticePasswordChanged   Notice = "password_changed"   // the account's password was set, by whomever
 	NoticeEmailChanged      Notice = "email_changed"      // to the former address: the account has another one now
+	NoticePhoneChanged      Notice = "phone_changed"      // the account has another verified phone number now
 )
 
 // Message is one mail or SMS. It holds secrets, all of type Secret, so that no log shows them.
@@ -59,8 +61,8 @@ type Message struct {
 	HTML    Secret // "" = none
 }
 
-// Sender takes messages to mailboxes or phones. It is called by API.Deliver alone, from up to 8 goroutines at once, and has
-// to heed its context.
+// Sender takes messages to mailboxes or phones. It is called by API.Deliver alone, from up to 8 goroutines of each Deliver
+// that runs, and has to heed its context.
 //
 // An error that is ErrUndeliverable (errors.Is) says that this message can never arrive: its code or token is void
 // then. After any other error the message is tried again until code or token expires, so one whose outcome is unknown
@@ -93,6 +95,17 @@ const noticeLives = 24 * time.Hour
 func (c *core) notify(ctx context.Context, actor Actor, user User, to string, n Notice) ([]SealedMessage, error) {
 	if c.cfg.Verification.Mail == nil || to == "" {
 		return nil, nil
+	}
+	if c.bound == nil {
+		budget, err := c.take(ctx, LimitNotice, actor, counted{recipient: to})
+		if errors.Is(err, ErrRateLimited) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		budget.verdict = failed // it counts
+		defer budget.end(ctx)
 	}
 	m, err := c.compose(ctx, actor, user, Message{
 		Channel: ChannelEmail, To: to, Purpose: PurposeNotice, Notice: n, ExpiresAt: c.nowMillis().Add(noticeLives),
@@ -148,11 +161,17 @@ func sealer(key []byte) (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-// queued tells the host that something waits for Deliver.
+// queued wakes Run.
 func (c *core) queued(ctx context.Context, out Outgoing) {
-	if hook := c.hooks.MessageQueued; hook != nil && len(out.Messages) > 0 {
-		c.after(ctx, "MessageQueued", hook)
+	if len(out.Messages) == 0 {
+		return
 	}
+	c.afterCommit(ctx, func(context.Context) {
+		select {
+		case c.wake <- struct{}{}:
+		default: // somebody is being woken already
+		}
+	})
 }
 
 const (
@@ -167,11 +186,11 @@ const (
 
 // Deliver sends what waits in the outbox and is due, at most 8 messages at once, and returns how many were sent when
 // nothing is due any more. A message that could not be sent is due again after a second, then two, and so on up to a
-// minute, until its code or token expires. Nothing else sends: call it every second or so, or when Hooks.MessageQueued
-// runs, from one node or from all (a message is given to one of them at a time). A process that ends between sending and
+// minute, until its code or token expires. Nothing else sends: see Run, or call it every second or so, from one node or from
+// all (a message is given to one of them at a time). A process that ends between sending and
 // noting it sends the same message again after 40 s.
 //
-// ErrNoSender without any Sender; ErrUnavailable. What a Sender says is logged, and is no error here.
+// ErrNoSender without any Sender; ErrUnavailable. What a Sender says is logged to Config.Logger, and is no error here.
 func (a *API) Deliver(ctx context.Context) (sent int, err error) {
 	c := a.core
 	if c.bound != nil {
@@ -188,7 +207,7 @@ func (a *API) Deliver(ctx context.Context) (sent int, err error) {
 			due, err = c.store.LeaseMessages(ctx, deliverAtOnce-under, leaseFor)
 			for _, row := range due {
 				under++
-				go func() { done <- c.deliver(ctx, row) }()
+				go func() { done <- c.deliverSafely(ctx, row) }()
 			}
 		}
 		if under == 0 {
@@ -227,6 +246,19 @@ func collect(ctx context.Context, done <-chan delivered, under, sent *int) error
 	}
 }
 
+// deliverSafely keeps whatever a Sender, its errors and a store do to one message from the others.
+func (c *core) deliverSafely(ctx context.Context, row SealedMessage) (d delivered) {
+	whole := false
+	defer func() {
+		if p := recover(); p != nil || !whole {
+			d.err = fmt.Errorf("userapi: delivering a message panicked: %T", p)
+		}
+	}()
+	d = c.deliver(ctx, row)
+	whole = true
+	return d
+}
+
 // deliver sends one message, and notes what became of it even if the caller is being stopped.
 func (c *core) deliver(ctx context.Context, row SealedMessage) delivered {
 	note := context.WithoutCancel(ctx)
@@ -240,31 +272,46 @@ func (c *core) deliver(ctx context.Context, row SealedMessage) delivered {
 	case err == nil && m.To == "": // a decoy
 		return delivered{err: c.store.EndMessage(note, MessageEnd{ID: row.ID})}
 	case expired:
-		return delivered{err: c.giveUp(note, row, "expired after "+strconv.Itoa(row.Attempt-1)+" attempts")}
+		// Its challenge ends by itself: the clock of this node may be the one that is wrong.
+		return delivered{err: c.giveUp(note, row, false, "expired after "+strconv.Itoa(row.Attempt-1)+" attempts")}
 	}
 	m.Attempt = row.Attempt
 	err = c.send(ctx, m)
-	about := []any{slog.String("message", row.ID), slog.String("purpose", string(m.Purpose)), slog.Int("attempt", row.Attempt)}
+	about := []any{slog.String("message", row.ID), slog.String("purpose", string(m.Purpose)), slog.Int("attempt", row.Attempt), slog.String("error", whatSenderSaid(err, m))}
 	switch {
 	case err == nil:
 		return delivered{true, c.store.EndMessage(note, MessageEnd{ID: row.ID})}
 	case errors.Is(err, ErrUndeliverable):
-		c.log.WarnContext(ctx, "a message can never be delivered", append(about, slog.String("error", err.Error()))...)
-		return delivered{err: c.giveUp(note, row, string(m.Purpose)+" undeliverable")}
+		c.log.WarnContext(ctx, "a message can never be delivered", about...)
+		return delivered{err: c.giveUp(note, row, true, string(m.Purpose)+" undeliverable")}
 	}
-	delay := min(time.Second<<min(row.Attempt-1, 10), maxDelay)
-	delay = delay/2 + mathrand.N(delay) // apart from the other messages that failed with it
+	delay := min(time.Second<<min(max(row.Attempt-1, 0), 10), maxDelay)
+	delay = delay/2 + mathrand.N(delay/2) // apart from the other messages that failed with it
 	if ctx.Err() != nil {
 		delay = 0 // stopped, not failed: the next process may send at once
 	} else {
-		c.log.WarnContext(ctx, "a message could not be sent", append(about, slog.Duration("again", delay), slog.String("error", err.Error()))...)
+		c.log.WarnContext(ctx, "a message could not be sent", append(about, slog.Duration("again", delay))...)
 	}
 	return delivered{err: c.store.DelayMessage(note, MessageDelay{ID: row.ID, Attempt: row.Attempt, After: delay})}
 }
 
-// giveUp ends a message that will not arrive, and the challenge nobody will ever answer.
-func (c *core) giveUp(ctx context.Context, row SealedMessage, detail string) error {
-	return c.store.EndMessage(ctx, MessageEnd{ID: row.ID, Void: true, Event: c.event(System(), EventMessageFailed, User{ID: row.UserID}, detail)})
+// whatSenderSaid is an error for the log: a Sender may repeat in it what it was given.
+func whatSenderSaid(err error, m Message) string {
+	if err == nil {
+		return ""
+	}
+	text := err.Error()
+	for _, secret := range []Secret{m.Text, m.HTML, m.Link, m.Token, m.Code, Secret(m.To)} {
+		if secret != "" {
+			text = strings.ReplaceAll(text, string(secret), redacted)
+		}
+	}
+	return cutText(text, 500)
+}
+
+// giveUp ends a message that will not arrive, and, if it is void, the challenge nobody will ever answer.
+func (c *core) giveUp(ctx context.Context, row SealedMessage, void bool, detail string) error {
+	return c.store.EndMessage(ctx, MessageEnd{ID: row.ID, Void: void, Event: c.event(System(), EventMessageFailed, User{ID: row.UserID}, detail)})
 }
 
 // send hands a message to its Sender. A panic is a failure of the Sender, not of the process.

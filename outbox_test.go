@@ -3,8 +3,10 @@ package userapi_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -189,14 +191,88 @@ func TestDeliver_after_a_change_of_the_secret(t *testing.T) {
 	require.NoError(t, rotated.Passwords.Reset(ctx, anonymous(), token, another), "and its tokens hold")
 }
 
-func TestDeliver_is_told_of_when_something_waits(t *testing.T) {
-	queued := 0
-	o := newOffice(t, func(c *userapi.Config) { c.Hooks.MessageQueued = func(context.Context) { queued++ } })
+func TestRun_sends_what_is_queued_and_gives_the_rest_a_last_chance(t *testing.T) {
+	o := newOffice(t, nil)
 	o.user("default", "ada")
-	o.requestReset("ada")
-	assert.Equal(t, 1, queued)
-	o.requestReset("nobody@example.com")
-	assert.Equal(t, 2, queued, "the hook does not tell who exists")
+	under, goOn := make(chan struct{}, 10), make(chan struct{})
+	api := o.second(func(c *userapi.Config) {
+		o.wire(c, nil)
+		c.Verification.Mail = senderFunc(func(ctx context.Context, m userapi.Message) error {
+			under <- struct{}{}
+			select {
+			case <-goOn:
+				return o.box.Send(ctx, m)
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	})
+	running, end := context.WithCancelCause(ctx)
+	ended := make(chan error)
+	go func() { ended <- api.Run(running) }()
+	require.NoError(t, api.Passwords.RequestReset(ctx, anonymous(), userapi.ResetRequest{Identifier: "ada"}))
+	<-under
+	reason := errors.New("enough")
+	end(reason) // while the message is under way
+	require.NoError(t, api.Passwords.RequestReset(ctx, anonymous(), userapi.ResetRequest{Identifier: "ada"}))
+	close(goOn)
+	assert.Equal(t, reason, <-ended)
+	assert.Len(t, o.box.all("ada@example.com", userapi.PurposeReset), 2, "what was under way, and what came last")
+
+	w := newWorld(t, nil)
+	stopped, stop := context.WithCancel(ctx)
+	stop()
+	assert.ErrorIs(t, w.Run(stopped), context.Canceled, "without a Sender it sweeps alone")
+}
+
+func TestRun_tells_once_where_a_failure_begins(t *testing.T) {
+	o := newOffice(t, nil)
+	var log syncBuffer
+	tried := make(chan struct{}, 100)
+	api := o.second(func(c *userapi.Config) {
+		o.wire(c, nil)
+		c.Store = &awayOutbox{Store: o.store, tried: tried}
+		c.Logger = slog.New(slog.NewJSONHandler(&log, nil))
+	})
+	o.user("default", "ada")
+	running, end := context.WithCancel(ctx)
+	ended := make(chan error)
+	go func() { ended <- api.Run(running) }()
+	for range 3 {
+		<-tried
+		require.NoError(t, api.Passwords.RequestReset(ctx, anonymous(), userapi.ResetRequest{Identifier: "ada"}))
+	}
+	end()
+	<-ended
+	assert.Equal(t, 1, strings.Count(log.String(), "could not deliver"))
+}
+
+// awayOutbox is a store that leases nothing.
+type awayOutbox struct {
+	userapi.Store
+	tried chan struct{}
+}
+
+func (a *awayOutbox) LeaseMessages(context.Context, int, time.Duration) ([]userapi.SealedMessage, error) {
+	a.tried <- struct{}{}
+	return nil, userapi.ErrUnavailable
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }
 
 func TestMessage_carries_what_templates_and_gateways_need(t *testing.T) {

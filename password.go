@@ -377,7 +377,7 @@ func (p *Passwords) RequestReset(ctx context.Context, actor Actor, r ResetReques
 	defer attempt.end(ctx)
 	for range maxTries {
 		var out Outgoing
-		if acc.Active && acc.EmailKey != "" && !slices.ContainsFunc(v.DenyResetRoles, acc.HasRole) {
+		if acc.Active && acc.EmailKey != "" && p.mayReset(acc) {
 			out, err = p.pose(ctx, actor, asked{purpose: PurposeReset, user: acc.User, target: acc.EmailKey, template: r.LinkTemplate})
 		} else {
 			out, err = p.decoy(ctx, actor, PurposeReset, subject)
@@ -402,6 +402,11 @@ func (p *Passwords) RequestReset(ctx context.Context, actor Actor, r ResetReques
 	return ErrUnavailable
 }
 
+// mayReset reports whether none of the account's roles forbids a reset by mail.
+func (p *Passwords) mayReset(acc Account) bool {
+	return !slices.ContainsFunc(p.cfg.Verification.DenyResetRoles, acc.HasRole)
+}
+
 // Reset sets a new password by the token that RequestReset mailed. All sessions, tokens and pending challenges of the
 // account end, and nobody is logged in. That the token came back proves the mailbox, so the address is marked as proven;
 // when that is the first proof of it, the mark of a phone number goes: whoever had that proven may have been somebody else.
@@ -422,7 +427,7 @@ func (p *Passwords) Reset(ctx context.Context, actor Actor, token, password Secr
 	defer t.end(ctx)
 	hash := ""
 	_, _, err = p.fulfil(ctx, actor, t, fulfilment{kind: EventPasswordReset, refusal: ErrInvalidLink, decide: func(before Account, w *UserUpdate) error {
-		if !before.Active || before.EmailKey != t.Target {
+		if !before.Active || before.EmailKey != t.Target || !p.mayReset(before) {
 			return ErrInvalidCode
 		}
 		if hash == "" {

@@ -93,8 +93,8 @@ func (s *Sessions) EndAll(ctx context.Context, actor Actor, userID string) error
 	return ErrUnavailable
 }
 
-// RevokeAll ends everything that was issued before this moment, for everybody: after the database was restored from
-// a backup, or when a secret leaked. Only System. Sessions opened afterwards live.
+// RevokeAll ends everything that was issued before this moment, for everybody, codes, links and what waits to be sent
+// included: after the database was restored from a backup, or when a secret leaked. Only System. Sessions opened afterwards live.
 func (s *Sessions) RevokeAll(ctx context.Context, actor Actor) error {
 	if err := actor.hosting(); err != nil {
 		return err

@@ -300,8 +300,8 @@ type RevocationStore interface {
 	// begins with one row, a RevokeAll of that moment that lives 24 hours and 5 minutes: the secret may be older than the
 	// store, and what was issued before must not hold in it.
 	Revocations(ctx context.Context, since int64) (rows []Revocation, now int64, err error)
-	// EndEverything ends every session and writes the Revocation. It may end sessions in steps before that: when it
-	// fails, some have ended.
+	// EndEverything ends every session, challenge and message and writes the Revocation. It may end them in steps before
+	// that: when it fails, some have ended.
 	EndEverything(ctx context.Context, w EverythingEnd) error
 }
 

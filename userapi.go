@@ -3,10 +3,14 @@
 //
 // A host makes one API value from a Config and calls its nouns (Users, Auth, Sessions, Roles, Customers, Passwords, Contacts), each with an
 // Actor that says on whose behalf. The package httpadapter serves the same nouns over HTTP; the packages under store
-// keep the data. Nothing here starts a goroutine, reads a global or writes to the process: the host owns database,
-// mux, logger and clock.
+// keep the data. Nothing here starts a goroutine behind the host's back, reads a global or writes to the process: the
+// host owns database, mux, logger and clock.
 //
 //	api, err := userapi.New(userapi.Config{Store: sqlite.New(db), Secret: secret})
+//	go api.Run(ctx)
+//
+// Passwords are reset, accounts activated, mailboxes and phones proven by codes and links: see Verification. Those wait in
+// an outbox until API.Run, or API.Deliver, sends them.
 //
 // Errors of the nouns are of type *Error; compare them with errors.Is against the values declared here, or act on
 // Error.Kind. Besides what a method lists, each may give ErrNoCredentials and ErrForbidden (an actor who may not),
@@ -19,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"runtime"
 	"sync"
 	"time"
@@ -31,7 +36,9 @@ type Config struct {
 	// Secret is what every key of this API is derived from (HKDF-SHA256, one key per purpose): at least 32 bytes,
 	// random. Whoever knows it can be anybody.
 	Secret Secret
-	// OldSecrets verify, and no longer sign: put the former Secret here while tokens made with it live.
+	// OldSecrets verify, and do not sign: put the former Secret here while tokens made with it live, 30 days or so. On
+	// several nodes put the new one here first, on all of them, and make it the Secret afterwards: a node that does not
+	// know a secret takes what was made with it for wrong.
 	OldSecrets []Secret
 
 	// Keys sign access tokens with asymmetric keys instead of the Secret. Nil = HS256.
@@ -67,7 +74,7 @@ type Config struct {
 	FeedTimeout time.Duration
 
 	Hooks  Hooks
-	Logger *slog.Logger     // default: no log
+	Logger *slog.Logger     // what Senders and the store say when they fail, and more; default: no log
 	Now    func() time.Time // default time.Now
 }
 
@@ -86,7 +93,7 @@ const (
 // Registration configures Users.Register. Customer and roles have to exist when somebody registers; New does not look.
 type Registration struct {
 	Policy   RegistrationPolicy
-	Customer string   // id of the customer that new accounts belong to; required unless closed
+	Customer string   // id of the customer that new accounts belong to, such as "default", which Bootstrap makes; required unless closed
 	Roles    []string // codes of the roles they get
 	// PendingLifetime is how long an account that was never activated, and not registered anew, keeps its names from
 	// others before Sweep erases it. Default 3 days, at least Verification.LinkLifetime.
@@ -116,7 +123,8 @@ type core struct {
 	feed   *feed
 	hashes *hashPool
 	gate   *gate
-	bound  *afterCommit // of an API inside a host's transaction
+	wake   chan struct{} // something was put into the outbox here
+	bound  *afterCommit  // of an API inside a host's transaction
 }
 
 // New makes an API. It reads nothing from the store and starts nothing.
@@ -134,6 +142,7 @@ func New(cfg Config) (*API, error) {
 	}
 	return assemble(&core{
 		cfg: cfg, store: cfg.Store, hooks: cfg.Hooks, log: cfg.Logger, tokens: keys, hashes: hashes, gate: &gate{keys: map[string]*gateKey{}, noted: map[string]time.Time{}},
+		wake: make(chan struct{}, 1),
 		feed: newFeed(cfg.Store, cfg.Now, cfg.Staleness, cfg.FeedTimeout),
 	}), nil
 }
@@ -313,11 +322,80 @@ func (a *API) Committed(ctx context.Context) {
 // Ping asks the store whether it answers. ErrUnavailable.
 func (a *API) Ping(ctx context.Context) error { return a.core.store.Ping(ctx) }
 
+const (
+	deliverEvery = 2 * time.Second  // for what other nodes have queued, and what is due again
+	sweepEvery   = 10 * time.Minute // on average
+	lastChance   = 5 * time.Second
+)
+
+// Run delivers and sweeps until ctx ends: it is what a host gives a goroutine to, on every node,
+//
+//	go api.Run(ctx)
+//
+// where it does not call Deliver and Sweep itself. It delivers when something was queued on this node, and every 2 s; it
+// sweeps every 10 minutes or so. What fails is logged to Config.Logger and tried again. After the end of ctx, what still
+// waits gets a last chance of 5 s; a Sender that does not heed its context holds Run up for longer. It returns the cause of
+// the end of ctx.
+func (a *API) Run(ctx context.Context) error {
+	c := a.core
+	if c.bound != nil {
+		return ErrInTx
+	}
+	var sweeping sync.WaitGroup
+	sweeping.Go(func() { a.sweepNowAndThen(ctx) })
+	defer sweeping.Wait()
+	if c.cfg.Verification.Mail == nil && c.cfg.Verification.SMS == nil {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	// Messages under way are not cut off at once: whether they arrived would be unknown.
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastChance, cancel) })()
+	look := time.NewTicker(deliverEvery)
+	defer look.Stop()
+	failing := false
+	for last := false; ; {
+		_, err := a.Deliver(work)
+		if err != nil && !failing { // where a failure begins: a database that is away fails every time
+			c.log.WarnContext(ctx, "could not deliver", slog.String("error", err.Error()))
+		}
+		failing = err != nil
+		if last {
+			return context.Cause(ctx)
+		}
+		select {
+		case <-c.wake:
+		case <-look.C:
+		case <-ctx.Done():
+			last = true
+		}
+	}
+}
+
+// sweepNowAndThen sweeps until ctx ends; the jitter keeps nodes on one database apart.
+func (a *API) sweepNowAndThen(ctx context.Context) {
+	for {
+		pause := time.NewTimer(sweepEvery/2 + mathrand.N(sweepEvery))
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return
+		case <-pause.C:
+		}
+		if n, err := a.Sweep(ctx); err != nil && ctx.Err() == nil {
+			a.core.log.WarnContext(ctx, "could not sweep", slog.String("error", err.Error()))
+		} else if n > 0 {
+			a.core.log.InfoContext(ctx, "swept", slog.Int("rows", n))
+		}
+	}
+}
+
 // sweepBatch bounds one statement of Sweep, so that it never holds locks for long.
 const sweepBatch = 1000
 
-// Sweep deletes what has expired, in bounded batches, and returns how many rows went. Nothing else does: call it every
-// ten minutes or so, from one node or from all. ErrUnavailable.
+// Sweep deletes what has expired, in bounded batches, and returns how many rows went. Nothing else does: see Run, or
+// call it every ten minutes or so, from one node or from all. ErrUnavailable.
 func (a *API) Sweep(ctx context.Context) (int, error) {
 	total := 0
 	for {

@@ -2,6 +2,7 @@ package userapi
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -134,12 +135,50 @@ func (u *Users) Create(ctx context.Context, actor Actor, n NewUser) (User, error
 	if err := u.beforeCreated(ctx, a.User); err != nil {
 		return User{}, err
 	}
-	err = u.store.InsertUser(ctx, UserInsert{Account: a, Event: u.event(actor, EventUserCreated, a.User, "")})
-	if err = u.wrote(err); err != nil {
+	for range maxTries {
+		err = u.store.InsertUser(ctx, UserInsert{Account: a, Event: u.event(actor, EventUserCreated, a.User, "")})
+		if err = u.makeWay(ctx, actor, a, u.wrote(err)); !errors.Is(err, ErrChanged) {
+			break
+		}
+	}
+	if err != nil {
 		return User{}, err
 	}
 	u.userCreated(ctx, a.User)
 	return a.User, nil
+}
+
+// makeWay erases a registration that was never activated where it keeps an account from its e-mail address or username:
+// it gives way to a proof, and to whoever looks after users. ErrChanged then: it is time to try again. Otherwise it
+// returns err.
+func (c *core) makeWay(ctx context.Context, actor Actor, a Account, err error) error {
+	taken := Identifier{EmailIdentifier, a.EmailKey}
+	if errors.Is(err, ErrUsernameTaken) {
+		taken = Identifier{UsernameIdentifier, a.UsernameKey}
+	} else if !errors.Is(err, ErrEmailTaken) {
+		return err
+	}
+	if c.bound != nil {
+		return err
+	}
+	holder, failed := c.store.AccountByIdentifier(ctx, Scope{All: true}, taken)
+	switch {
+	case errors.Is(failed, ErrNotFound):
+		return ErrChanged
+	case failed != nil:
+		return failed
+	case !holder.Pending:
+		return err
+	}
+	revoke := c.revokeUser(holder.ID, holder.Epoch+1)
+	failed = c.wrote(c.store.DeleteUser(ctx, UserDelete{
+		Scope: Scope{All: true}, ID: holder.ID, Customer: holder.CustomerID, IfVersion: holder.Version, Revoke: revoke,
+		Event: c.event(actor, EventUserDeleted, holder.User, "never activated"),
+	}), revoke...)
+	if failed != nil && !errors.Is(failed, ErrNotFound) {
+		return failed
+	}
+	return ErrChanged
 }
 
 func (u *Users) beforeCreated(ctx context.Context, user User) error {
@@ -326,7 +365,9 @@ func (u *Users) Delete(ctx context.Context, actor Actor, id string) error {
 		if err = u.wrote(err, revoke...); err != nil {
 			return err
 		}
-		u.userDeleted(ctx, a.User)
+		if !a.Pending {
+			u.userDeleted(ctx, a.User)
+		}
 		return nil
 	}
 	return ErrUnavailable

@@ -85,6 +85,7 @@ type changing struct {
 	proof   ownerProof
 	mail    taken // for the link to a new address of one's own
 	newHash string
+	before  Account
 }
 
 func (run *changing) once(ctx context.Context, id string) (User, Tokens, error) {
@@ -131,6 +132,10 @@ func (run *changing) once(ctx context.Context, id string) (User, Tokens, error) 
 		}
 	}
 	w := run.write(before, after)
+	run.before = before
+	if outgoing.Challenge != nil {
+		w.Event.Detail = strings.Replace(w.Event.Detail, "email", "email requested", 1)
+	}
 	if w.Outgoing, err = run.tell(ctx, before, after, outgoing); err != nil {
 		return fail(err)
 	}
@@ -145,13 +150,16 @@ func (run *changing) commit(ctx context.Context, w UserUpdate, self bool) (User,
 		return User{}, Tokens{}, err
 	}
 	if err := run.wrote(run.store.ChangeUser(ctx, w), w.Revoke...); err != nil {
+		if run.actor.managing() == nil {
+			err = run.makeWay(ctx, run.actor, w.Account, err)
+		}
 		return User{}, Tokens{}, err
 	}
 	if run.mail.core != nil {
 		run.mail.verdict = failed // it counts
 	}
 	run.queued(ctx, w.Outgoing)
-	run.userUpdated(ctx, user)
+	run.changed(ctx, run.before, w.Account)
 	if own.ID == "" {
 		return user, Tokens{}, nil
 	}
@@ -166,7 +174,7 @@ func (run *changing) commit(ctx context.Context, w UserUpdate, self bool) (User,
 func (run *changing) proveFirst(ctx context.Context, before Account, after *Account) (Outgoing, error) {
 	q := asked{purpose: PurposeEmailChange, user: before.User, target: after.EmailKey, display: after.Email}
 	after.Email, after.EmailKey, after.EmailVerified = before.Email, before.EmailKey, before.EmailVerified
-	if run.mail.core == nil {
+	if run.mail.core == nil && run.bound == nil {
 		var err error
 		if run.mail, err = run.take(ctx, LimitEmail, run.actor, counted{account: "#" + before.ID, recipient: q.target}); err != nil {
 			return Outgoing{}, err
@@ -244,8 +252,7 @@ func (run *changing) apply(ctx context.Context, a Account) (Account, error) {
 		a.Roles = roles
 	}
 	if ch.Active != nil {
-		a.Active = *ch.Active
-		a.Pending = a.Pending && !a.Active
+		a.Active, a.Pending = *ch.Active, false // somebody decided
 	}
 	if ch.CustomerID != nil {
 		a.CustomerID = *ch.CustomerID
@@ -326,7 +333,7 @@ func (run *changing) write(before, after Account) UserUpdate {
 		w.Revoke = run.revokeUser(after.ID, w.Account.Epoch)
 	}
 	switch { // what was asked for under the account as it was
-	case credential || moved || proven || before.Active != after.Active:
+	case credential || moved || proven || run.ch.Active != nil && (before.Active != after.Active || !after.Active):
 		w.Voids = allPurposes
 	case before.Phone != after.Phone:
 		w.Voids = []Purpose{PurposePhone}

@@ -3,6 +3,7 @@ package userapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 )
 
@@ -58,26 +59,56 @@ func (u *Users) Register(ctx context.Context, actor Actor, r SelfRegistration) (
 	for _, code := range u.cfg.Registration.Roles {
 		n.Roles = append(n.Roles, RoleRef{Code: code})
 	}
+	var mail taken
+	if verify {
+		_, key, err := NormalizeEmail(r.Email)
+		if err != nil {
+			return fail(ErrInvalid.Field("email", err.Error()))
+		}
+		if mail, err = u.take(ctx, LimitActivation, actor, counted{recipient: key}); err != nil {
+			return fail(err)
+		}
+		defer func() { mail.end(ctx) }()
+		if r.Password == "" { // as much work as with one
+			if _, err := u.hashes.hash(ctx, "none"); err != nil {
+				return fail(err)
+			}
+		}
+	}
 	a, err := u.newAccount(ctx, n)
 	if err != nil {
-		return fail(err)
+		return fail(ofTheHost(err))
 	}
 	if err := u.beforeCreated(ctx, a.User); err != nil {
 		return fail(err)
 	}
 	if verify {
-		return fail(u.registerPending(ctx, actor, a))
+		if err = u.registerPending(ctx, actor, a); err == nil {
+			mail.verdict = failed // it counts
+		}
+		return fail(ofTheHost(err))
 	}
 	s := u.newSession(actor, a.ID, []string{"pwd"})
 	a.LastLogin = s.CreatedAt
 	event := u.event(actor, EventUserRegistered, a.User, "")
 	event.ActorID, event.SessionID = a.ID, s.ID
 	if err := u.wrote(u.store.InsertUser(ctx, UserInsert{Account: a, Session: &s, Event: event})); err != nil {
-		return fail(err)
+		return fail(ofTheHost(err))
 	}
 	u.userCreated(ctx, a.User)
 	tokens, err := u.issue(a, s)
 	return a.User, tokens, err
+}
+
+// ofTheHost tells a configured customer or role that does not exist from what whoever registers got wrong.
+func ofTheHost(err error) error {
+	if errors.Is(err, ErrInvalid) {
+		fields := AsError(err).Fields
+		if fields["customer"] != nil || fields["roles"] != nil {
+			return errUnclassified.Wrap(fmt.Errorf("userapi: Config.Registration: %w", err))
+		}
+	}
+	return err
 }
 
 // check refuses what no registration can do without.
@@ -98,11 +129,6 @@ func (r SelfRegistration) check(verify bool) error {
 // registerPending keeps a registration until its mailbox is proven. Whoever asks learns nothing from it: the same is
 // written, and something is mailed, whatever is there already.
 func (u *Users) registerPending(ctx context.Context, actor Actor, a Account) error {
-	attempt, err := u.take(ctx, LimitActivation, actor, counted{recipient: a.EmailKey})
-	if err != nil {
-		return err
-	}
-	defer attempt.end(ctx)
 	// One by one here, or of many at once most would only find that another was faster.
 	waiting, cancel := context.WithTimeout(ctx, u.cfg.Password.QueueTimeout)
 	defer cancel()
@@ -127,9 +153,6 @@ func (u *Users) registerPending(ctx context.Context, actor Actor, a Account) err
 		if errors.Is(err, ErrEmailTaken) || errors.Is(err, ErrChanged) || errors.Is(err, ErrNotFound) {
 			continue // somebody was faster
 		}
-		if err == nil {
-			attempt.verdict = failed // it counts
-		}
 		return err
 	}
 	return ErrUnavailable
@@ -145,7 +168,6 @@ func (u *Users) insertPending(ctx context.Context, actor Actor, a Account) error
 		return err
 	}
 	u.queued(ctx, out)
-	u.userCreated(ctx, a.User)
 	return nil
 }
 
@@ -164,7 +186,6 @@ func (u *Users) replacePending(ctx context.Context, actor Actor, old, a Account)
 		return err
 	}
 	u.queued(ctx, out)
-	u.userUpdated(ctx, a.User)
 	return nil
 }
 
@@ -197,6 +218,23 @@ func (u *Users) SendActivation(ctx context.Context, actor Actor, id string) erro
 	if u.cfg.Verification.Mail == nil {
 		return ErrNoSender
 	}
+	if u.bound == nil {
+		attempt, err := u.take(ctx, LimitActivation, actor, counted{}) // by address: what strangers had sent there is no matter
+		if err != nil {
+			return err
+		}
+		attempt.verdict = failed // it counts
+		defer attempt.end(ctx)
+	}
+	for range maxTries {
+		if err := u.sendActivation(ctx, actor, id); !u.again(err) {
+			return err
+		}
+	}
+	return ErrUnavailable
+}
+
+func (u *Users) sendActivation(ctx context.Context, actor Actor, id string) error {
 	acc, err := u.account(ctx, actor, id)
 	if err != nil {
 		return err
@@ -207,11 +245,6 @@ func (u *Users) SendActivation(ctx context.Context, actor Actor, id string) erro
 	if acc.Active || acc.EmailKey == "" {
 		return ErrInvalid.Field("email", "only an inactive account with an e-mail address is activated by mail")
 	}
-	attempt, err := u.take(ctx, LimitActivation, actor, counted{recipient: acc.EmailKey})
-	if err != nil {
-		return err
-	}
-	defer attempt.end(ctx)
 	out, err := u.pose(ctx, actor, asked{purpose: PurposeActivation, user: acc.User, target: acc.EmailKey})
 	if err != nil {
 		return err
@@ -220,7 +253,6 @@ func (u *Users) SendActivation(ctx context.Context, actor Actor, id string) erro
 		Outgoing: out, IfVersion: acc.Version, Event: u.event(actor, EventActivationAsked, acc.User, ""),
 	})
 	if err == nil {
-		attempt.verdict = failed // it counts
 		u.queued(ctx, out)
 	}
 	return err

@@ -86,14 +86,10 @@ func TestK04_AGatewayThatFails(t *testing.T) {
 	for name, fail := range failures {
 		for request, r := range requests {
 			t.Run(name+" "+request, func(t *testing.T) {
-				var w *world
 				ctx, stop := context.WithCancel(t.Context())
 				var delivering sync.WaitGroup
-				w = newWorld(t, verifying, options{api: func(c *userapi.Config) {
-					c.Hooks.MessageQueued = func(context.Context) {
-						delivering.Go(func() { _, _ = w.api.Deliver(ctx) })
-					}
-				}})
+				w := newWorld(t, verifying)
+				delivering.Go(func() { _ = w.api.Run(ctx) })
 				w.box.failing(fail)
 				var how []set
 				if r.signedIn {

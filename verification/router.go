@@ -41,7 +41,7 @@ type RouterConfig struct {
 	BreakAfter int           // tries that failed in a row before a gateway's circuit breaker opens; default 5
 	BreakFor   time.Duration // how long it stays open before one try may close it; default 30 s
 
-	Templates *Templates   // nil = the default ones
+	Templates *Templates   // nil = the default ones; those of the gateways do not count
 	Logger    *slog.Logger // default: no log
 }
 

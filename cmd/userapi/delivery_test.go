@@ -3,14 +3,11 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -71,7 +68,7 @@ func TestMessagesDoNotWaitForATick(t *testing.T) {
 	p := newPlace(t, "USERAPI_ANONYMOUS_PHONE=1", "USERAPI_LIMITS=off")
 	s := p.serve(t)
 	const messages = 20
-	ctx, cancel := context.WithTimeout(t.Context(), messages*deliverEvery/2)
+	ctx, cancel := context.WithTimeout(t.Context(), messages*time.Second) // API.Run looks every 2 s
 	defer cancel()
 	for i := range messages {
 		askForCode(t, s, fmt.Sprintf("+49151123450%02d", i))
@@ -148,53 +145,4 @@ func TestTwoServersSendEachMessageOnce(t *testing.T) {
 	for to, times := range all() {
 		assert.Equal(t, 1, times, to)
 	}
-}
-
-func TestDeliveryGoesOnAfterErrors(t *testing.T) {
-	t.Parallel()
-	out := new(output)
-	d := newDelivery(slog.New(slog.NewJSONHandler(out, nil)))
-	for range 100 {
-		d.queued(t.Context()) // never waits, though nobody listens yet
-	}
-	var calls atomic.Int32
-	d.start(func(context.Context) (int, error) {
-		calls.Add(1)
-		return 0, errors.New("the database is away")
-	})
-	require.Eventually(t, func() bool {
-		d.queued(t.Context())
-		return calls.Load() >= 50
-	}, 30*time.Second, time.Millisecond)
-	d.stop()
-	assert.Equal(t, 1, strings.Count(out.String(), "the database is away"), "it is logged where it begins")
-	ended := calls.Load()
-	d.queued(t.Context())
-	assert.Equal(t, ended, calls.Load())
-}
-
-func TestDeliveryStops(t *testing.T) {
-	t.Parallel()
-	log := slog.New(slog.DiscardHandler)
-	var calls atomic.Int32
-	d := newDelivery(log)
-	d.start(func(context.Context) (int, error) { calls.Add(1); return 0, nil })
-	require.Eventually(t, func() bool { return calls.Load() >= 1 }, 30*time.Second, time.Millisecond)
-	d.stop()
-	assert.GreaterOrEqual(t, calls.Load(), int32(2), "a last time, after the last request")
-
-	newDelivery(log).stop() // of a program without a sender
-
-	// Whatever heeds no context is left behind.
-	d = newDelivery(log)
-	forever := make(chan struct{})
-	d.start(func(context.Context) (int, error) { <-forever; return 0, nil })
-	stopped := make(chan struct{})
-	go func() { d.stop(); close(stopped) }()
-	select {
-	case <-stopped:
-	case <-time.After(60 * time.Second):
-		require.FailNow(t, "it does not stop")
-	}
-	close(forever)
 }

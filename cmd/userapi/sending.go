@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -89,7 +90,7 @@ func readSending(path string) (*sending, error) {
 	if path == "" {
 		return settings, nil
 	}
-	text, err := os.ReadFile(path)
+	text, err := readBounded(path)
 	if err != nil {
 		return nil, err
 	}
@@ -103,6 +104,22 @@ func readSending(path string) (*sending, error) {
 		warnIfReadable(path)
 	}
 	return settings, nil
+}
+
+// maxSending bounds the file.
+const maxSending = 1 << 20
+
+func readBounded(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxSending+1))
+	if err == nil && len(text) > maxSending {
+		err = errors.New("is larger than a settings file can be (1 MiB)")
+	}
+	return text, err
 }
 
 // applySending takes the settings over into cfg. It asks and writes nothing.

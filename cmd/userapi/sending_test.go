@@ -63,6 +63,7 @@ func TestSettingsOfSending(t *testing.T) {
 		{`{"mail": {"smtp": {"host": "h", "from": "env:MAIL_FROM"}}}`, "MAIL_FROM=", "MAIL_FROM is not set"},
 		{`{"mail": {"smtp": {"host": "h", "from": "env:"}}}`, "", "is not set"},
 		{`{"sms": []}`, "", "sms has to be an object"},
+		{strings.Repeat(" ", maxSending) + `{}`, "", "is larger than a settings file can be"},
 		{`{"sms": {}}`, "", "Gateways needs one"},
 		{`{"sms": {"gateways": {}}}`, "", "sms.gateways has to be a list"},
 		{`{"sms": {"gateways": ["x"]}}`, "", "sms.gateways[0] has to be an object"},

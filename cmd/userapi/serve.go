@@ -3,16 +3,13 @@ package main
 import (
 	"context"
 	cryptorand "crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"os/signal"
-	"sync"
 	"syscall"
 	"time"
 
@@ -29,7 +26,7 @@ const (
 	maxHeaderBytes = 64 << 10
 
 	drainFor   = 10 * time.Second // how long requests in flight may take after SIGTERM
-	sweepEvery = 10 * time.Minute
+	runEndsFor = 8 * time.Second  // longer than API.Run gives what still waits
 )
 
 type serve struct {
@@ -79,8 +76,6 @@ func (c *serve) run(ctx context.Context, stop func()) error {
 	if err := d.complete(ctx, &cfg); err != nil {
 		return err
 	}
-	delivery := newDelivery(cfg.Logger)
-	cfg.Hooks.MessageQueued = delivery.queued
 	api, err := userapi.New(cfg)
 	if err != nil {
 		return wrongUse{err.Error()}
@@ -100,15 +95,31 @@ func (c *serve) run(ctx context.Context, stop func()) error {
 	}
 	to.say(cfg.Verification, cfg.Logger)
 	cfg.Logger.Info("serving", "address", listener.Addr().String(), "database", d.name, "development", c.Dev)
-	if cfg.Verification.Mail != nil || cfg.Verification.SMS != nil {
-		delivery.start(api.Deliver)
-	}
-	err = serveUntilDone(ctx, stop, listener, newHandler(api, web, cfg.Logger), api, cfg.Logger)
-	delivery.stop() // after the last request, whose message gets a chance too
+	endRun := startRun(api, cfg.Logger)
+	err = serveUntilDone(ctx, stop, listener, newHandler(api, web, cfg.Logger), cfg.Logger)
+	endRun() // after the last request, whose message gets a chance too
 	if err == nil {
 		cfg.Logger.Info("stopped")
 	}
 	return err
+}
+
+// startRun delivers and sweeps until it is told to end, which it does not wait for longer than makes sense.
+func startRun(api *userapi.API, log *slog.Logger) (end func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = api.Run(ctx) // what it says is why it ended
+	}()
+	return func() {
+		cancel()
+		select {
+		case <-ended:
+		case <-time.After(runEndsFor):
+			log.Warn("a message is left behind: it goes out with the next start")
+		}
+	}
 }
 
 // complete gives cfg the store, with its tables up to date, and the secret kept beside it where none was given.
@@ -221,18 +232,12 @@ func (c *serve) checkCustomer(ctx context.Context, api *userapi.API) error {
 	return insteadOfNotFound(err, wrongUsef("--registration-customer: there is no customer %q", c.RegistrationCustomer))
 }
 
-// serveUntilDone serves, sweeps, and drains when ctx ends. A second signal ends the program at once.
-func serveUntilDone(ctx context.Context, stop func(), listener net.Listener, handler http.Handler, api *userapi.API, log *slog.Logger) error {
+// serveUntilDone serves, and drains when ctx ends. A second signal ends the program at once.
+func serveUntilDone(ctx context.Context, stop func(), listener net.Listener, handler http.Handler, log *slog.Logger) error {
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
-	sweeping, endSweep := context.WithCancel(ctx)
-	var background sync.WaitGroup
-	background.Go(func() { sweep(sweeping, api, log) })
-	defer background.Wait()
-	defer endSweep()
-
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	select {
@@ -249,22 +254,4 @@ func serveUntilDone(ctx context.Context, stop func(), listener net.Listener, han
 		_ = server.Close()
 	}
 	return nil
-}
-
-// sweep removes what has expired, now and then; the jitter keeps several servers on one database apart.
-func sweep(ctx context.Context, api *userapi.API, log *slog.Logger) {
-	for {
-		pause := time.NewTimer(sweepEvery/2 + rand.N(sweepEvery))
-		select {
-		case <-ctx.Done():
-			pause.Stop()
-			return
-		case <-pause.C:
-		}
-		if n, err := api.Sweep(ctx); err != nil && !errors.Is(err, context.Canceled) {
-			log.Warn("could not sweep", "error", err.Error())
-		} else if n > 0 {
-			log.Info("swept", "rows", n)
-		}
-	}
 }

@@ -12,12 +12,12 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"fmt"
 	"io"
 	"log"
 	"log/slog"
 	"net/http"
 	"os"
-	"time"
 
 	"github.com/userapi/userapi"
 	"github.com/userapi/userapi/httpadapter"
@@ -50,8 +50,9 @@ func newServer(ctx context.Context, firstURL, secondURL string) (http.Handler, e
 	}
 	api, err := userapi.New(userapi.Config{
 		Store: memory.New(), Secret: userapi.Secret(rand.Text() + rand.Text()), // real ones stay over a restart
+		Logger:       slog.Default(),
 		Verification: userapi.Verification{SMS: sms, AnonymousPhone: true},
-		Hooks:        userapi.Hooks{PhoneProved: func(_ context.Context, number string) { log.Println("proven:", number) }},
+		Hooks:        userapi.Hooks{PhoneProved: func(_ context.Context, _ userapi.User, number string) { log.Println("proven:", number) }},
 	})
 	if err != nil {
 		return nil, err
@@ -60,16 +61,13 @@ func newServer(ctx context.Context, firstURL, secondURL string) (http.Handler, e
 	if err != nil {
 		return nil, err
 	}
-	go func() { // nothing is sent without this
-		for ; ctx.Err() == nil; time.Sleep(time.Second) {
-			if _, err := api.Deliver(ctx); err != nil {
-				log.Println("deliver:", err)
-			}
-		}
-	}()
+	go api.Run(ctx) // nothing is sent without it
 	mux := http.NewServeMux()
 	web.Mount(mux, "/", web.Verification())
 	mux.HandleFunc("/stand-in/fails", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
-	mux.HandleFunc("/stand-in/prints", func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(os.Stdout, r.Body) })
+	mux.HandleFunc("/stand-in/prints", func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(os.Stdout, r.Body)
+		fmt.Println()
+	})
 	return mux, nil
 }

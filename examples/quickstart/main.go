@@ -50,6 +50,7 @@ func newServer(ctx context.Context, db *sql.DB, pw userapi.Secret) (http.Handler
 	if _, err := api.Bootstrap(ctx, userapi.Bootstrap{Username: "admin", Password: pw}); err != nil {
 		return nil, err
 	}
+	go api.Run(ctx) // sweeps, and sends where there is something to send
 	// Development: cookies over plain HTTP. Leave it out where there is HTTPS.
 	web, err := httpadapter.New(httpadapter.Config{API: api, Development: true})
 	if err != nil {

@@ -15,7 +15,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"time"
 
 	"github.com/userapi/userapi"
 	"github.com/userapi/userapi/httpadapter"
@@ -59,11 +58,7 @@ func newServer(ctx context.Context, mail userapi.Sender, pw userapi.Secret) (htt
 	if _, err := api.Bootstrap(ctx, userapi.Bootstrap{Email: "admin@example.com", Password: pw}); err != nil {
 		return nil, err
 	}
-	go func() { // nothing is sent without this
-		for ; ctx.Err() == nil; time.Sleep(time.Second) {
-			_, _ = api.Deliver(ctx) // what could not be sent is logged, and tried again
-		}
-	}()
+	go api.Run(ctx) // nothing is sent without it
 	web, err := httpadapter.New(httpadapter.Config{API: api, Development: true})
 	if err != nil {
 		return nil, err

@@ -48,6 +48,8 @@ func (s *Store) EndEverything(ctx context.Context, w userapi.EverythingEnd) erro
 	}
 	defer unlock()
 	clear(s.sessions)
+	clear(s.challenges)
+	s.messages = nil
 	s.revoke(w.Revoke)
 	s.record(w.Event)
 	return nil

@@ -125,6 +125,8 @@ func (s suite) revocations(t *testing.T) {
 		a, b := f.add(), f.add()
 		f.open(a)
 		last := f.open(b)
+		f.pose(userapi.PurposeReset, a.ID)
+		f.poseTo("+4930123456")
 		w := userapi.EverythingEnd{
 			Revoke: userapi.Revocation{Kind: userapi.RevokeAll, Below: f.now.Add(time.Hour).UnixMilli(), Lives: time.Hour}, Event: f.event(userapi.EventEverythingEnded),
 		}
@@ -132,6 +134,7 @@ func (s suite) revocations(t *testing.T) {
 		same(t, len(f.sessionsOf(a.ID))+len(f.sessionsOf(b.ID)), 0, "sessions")
 		_, err := f.SessionByID(t.Context(), last.ID)
 		is(t, err, userapi.ErrNotFound)
+		f.leaves()
 		same(t, f.revoked(), []userapi.Revocation{{Kind: userapi.RevokeAll, Below: f.now.Add(time.Hour).UnixMilli()}}, "revocations")
 		w.Event = f.event(userapi.EventEverythingEnded)
 		must(t, f.EndEverything(t.Context(), w))

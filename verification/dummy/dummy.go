@@ -18,6 +18,9 @@ import (
 
 // Backend keeps messages in memory. It takes mail and SMS alike and is safe for concurrent use.
 type Backend struct {
+	// Templates are the words that messages are kept in; nil = the default ones. Set it before the first message.
+	Templates *verification.Templates
+
 	mu       sync.Mutex
 	messages []userapi.Message
 	fails    error
@@ -26,11 +29,10 @@ type Backend struct {
 // New makes a Backend that takes every message.
 func New() *Backend { return &Backend{} }
 
-// Send implements verification.Backend: it keeps the message, in the words of the default templates unless it has some.
+// Send implements verification.Backend: it keeps the message, in the words of Templates unless it has some.
 // It fails as Fail said, and when ctx is over; then nothing is kept.
 func (b *Backend) Send(ctx context.Context, m userapi.Message) error {
-	var templates *verification.Templates
-	m, err := templates.Render(m)
+	m, err := b.Templates.Render(m)
 	if err != nil {
 		return err
 	}

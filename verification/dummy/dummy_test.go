@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"testing/fstest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -36,6 +37,15 @@ func TestBackend_remembers(t *testing.T) {
 	require.Len(t, all, 3)
 	all[0].To = "changed"
 	assert.Equal(t, "+4915123456789", b.Messages()[0].To, "what it gave is a copy")
+}
+
+func TestBackend_keeps_the_hosts_own_words(t *testing.T) {
+	words, err := verification.ParseTemplates(fstest.MapFS{"phone.txt": {Data: []byte("Ihr Code: {{.Code}}")}}, verification.TemplateOptions{})
+	require.NoError(t, err)
+	b := dummy.New()
+	b.Templates = words
+	require.NoError(t, b.Send(t.Context(), message("+4915112345678", "123456")))
+	assert.Equal(t, "Ihr Code: 123456", string(b.Messages()[0].Text))
 }
 
 func TestBackend_fails_when_told(t *testing.T) {

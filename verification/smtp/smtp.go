@@ -60,7 +60,7 @@ const (
 
 // Config is how to reach the server, and who the mail is from.
 type Config struct {
-	Host     string   // name or IP address
+	Host     string   // name or IP address, without port
 	Port     int      // default that of Security
 	Security Security // default StartTLS; None goes to this very machine only, unless AllowUnencrypted
 
@@ -152,6 +152,8 @@ func (cfg Config) check() error {
 	switch {
 	case !oneWord(cfg.Host):
 		return errors.New("Config.Host is missing, or no host name")
+	case strings.Contains(cfg.Host, ":") && net.ParseIP(cfg.Host) == nil:
+		return errors.New("Config.Host holds a port: that is for Config.Port")
 	case cfg.Security != StartTLS && cfg.Security != TLS && cfg.Security != None:
 		return errors.New(`Config.Security has to be "starttls", "tls" or "none"`)
 	case cfg.Port < 1 || cfg.Port > 65535:

@@ -481,7 +481,9 @@ func TestNewRefusesAWrongConfiguration(t *testing.T) {
 			assert.NotContains(t, err.Error(), string(password))
 		}
 	}
-	_, err := smtp.New(smtp.Config{Host: "mx", Security: smtp.None, AllowUnencrypted: true, From: "a@example.com"})
+	_, err := smtp.New(smtp.Config{Host: "mx:587", From: "a@example.com"})
+	require.ErrorContains(t, err, "Config.Port")
+	_, err = smtp.New(smtp.Config{Host: "mx", Security: smtp.None, AllowUnencrypted: true, From: "a@example.com"})
 	assert.NoError(t, err)
 }
 

@@ -43,61 +43,64 @@ func deleteMessages(ctx context.Context, q conn, challengeIDs []string) error {
 // messages are due again when it runs out.
 func (s *Store) LeaseMessages(ctx context.Context, limit int, lease time.Duration) ([]userapi.SealedMessage, error) {
 	for {
-		due, err := s.dueMessages(ctx, limit)
+		var due []string
+		err := s.read(ctx, func(ctx context.Context, q conn) (err error) {
+			due, err = s.dueMessages(ctx, q, min(limit, 1))
+			return err
+		})
 		if err != nil || len(due) == 0 {
 			return nil, err
 		}
-		leased, err := s.leaseMessages(ctx, due, lease)
-		if err != nil || len(leased) > 0 {
-			return leased, err
+		var leased []userapi.SealedMessage
+		err = s.write(ctx, userapi.Event{}, func(ctx context.Context, q conn) (err error) {
+			leased, err = s.leaseMessages(ctx, q, limit, lease)
+			return err
+		})
+		switch {
+		case err == nil:
+			return leased, nil
+		case !errors.Is(err, errNothing):
+			return nil, err
 		}
-		// Others were faster with all of these: what is due behind them?
+		// Others were faster with all that was found: what is due behind it?
 	}
 }
 
-func (s *Store) dueMessages(ctx context.Context, limit int) (ids []string, err error) {
-	err = s.read(ctx, func(ctx context.Context, q conn) error {
-		ids = nil
-		return q.query(ctx, &ids, `SELECT id FROM userapi_outbox WHERE due_at <= `+s.d.Now+` ORDER BY due_at, id LIMIT ?`+s.share(), max(limit, 0))
-	})
+func (s *Store) dueMessages(ctx context.Context, q conn, limit int) (ids []string, err error) {
+	err = q.query(ctx, &ids, `SELECT id FROM userapi_outbox WHERE due_at <= `+s.d.Now+` ORDER BY due_at, id LIMIT ?`+s.share(), max(limit, 0))
 	return ids, err
 }
 
-// leaseMessages leases those of the messages that nobody else has leased meanwhile. It begins by changing their rows, and
-// their lease then tells which they are.
-func (s *Store) leaseMessages(ctx context.Context, ids []string, lease time.Duration) (leased []userapi.SealedMessage, err error) {
+// leaseMessages looks for messages and leases those that nobody else leases meanwhile: changing their rows decides, and
+// their lease then tells which they are. errNothing when there are none.
+func (s *Store) leaseMessages(ctx context.Context, q conn, limit int, lease time.Duration) ([]userapi.SealedMessage, error) {
+	ids, err := s.dueMessages(ctx, q, limit)
+	if err != nil || len(ids) == 0 {
+		return nil, cmp.Or(err, errNothing)
+	}
 	token := rand.Text()
-	update, updateArgs, err := in(`UPDATE userapi_outbox`+s.d.Index("PRIMARY")+` SET attempt = attempt + 1, lease = ?, due_at = `+s.d.Now+` + ?
+	update, args, err := in(`UPDATE userapi_outbox`+s.d.Index("PRIMARY")+` SET attempt = attempt + 1, lease = ?, due_at = `+s.d.Now+` + ?
 		WHERE id IN (?) AND due_at <= `+s.d.Now, token, lease.Milliseconds(), ids)
 	if err != nil {
 		return nil, err
+	}
+	if n, err := q.exec(ctx, update, args...); err != nil || n == 0 {
+		return nil, cmp.Or(err, errNothing)
 	}
 	query, args, err := in(`SELECT id, challenge_id, user_id, sealed, attempt, expires_at FROM userapi_outbox
 		WHERE id IN (?) AND lease = ?`, ids, token)
 	if err != nil {
 		return nil, err
 	}
-	err = s.write(ctx, userapi.Event{}, func(ctx context.Context, q conn) error {
-		leased = nil
-		n, err := q.exec(ctx, update, updateArgs...)
-		if err != nil || n == 0 {
-			return cmp.Or(err, errNothing)
-		}
-		var rows []messageRow
-		if err := q.query(ctx, &rows, query, args...); err != nil {
-			return err
-		}
-		for _, r := range rows {
-			leased = append(leased, r.message())
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, known(err)
+	var rows []messageRow
+	if err := q.query(ctx, &rows, query, args...); err != nil {
+		return nil, err
 	}
-	slices.SortFunc(leased, func(a, b userapi.SealedMessage) int {
-		return cmp.Compare(slices.Index(ids, a.ID), slices.Index(ids, b.ID))
-	})
+	slices.SortFunc(rows, func(a, b messageRow) int { return cmp.Compare(slices.Index(ids, a.ID), slices.Index(ids, b.ID)) })
+	leased := make([]userapi.SealedMessage, len(rows))
+	for i, r := range rows {
+		leased[i] = r.message()
+	}
 	return leased, nil
 }
 

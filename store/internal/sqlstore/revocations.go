@@ -66,8 +66,10 @@ func (s *Store) EndEverything(ctx context.Context, w userapi.EverythingEnd) erro
 		}
 	}
 	return s.write(ctx, w.Event, func(ctx context.Context, q conn) error {
-		if _, err := q.exec(ctx, `DELETE FROM userapi_sessions`); err != nil {
-			return err
+		for _, table := range []string{"userapi_sessions", "userapi_challenges", "userapi_outbox"} {
+			if _, err := q.exec(ctx, `DELETE FROM `+table); err != nil {
+				return err
+			}
 		}
 		return s.revoke(ctx, q, w.Revoke)
 	})
