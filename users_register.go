@@ -59,21 +59,8 @@ func (u *Users) Register(ctx context.Context, actor Actor, r SelfRegistration) (
 	for _, code := range u.cfg.Registration.Roles {
 		n.Roles = append(n.Roles, RoleRef{Code: code})
 	}
-	var mail taken
 	if verify {
-		_, key, err := NormalizeEmail(r.Email)
-		if err != nil {
-			return fail(ErrInvalid.Field("email", err.Error()))
-		}
-		if mail, err = u.take(ctx, LimitActivation, actor, counted{recipient: key}); err != nil {
-			return fail(err)
-		}
-		defer func() { mail.end(ctx) }()
-		if r.Password == "" { // as much work as with one
-			if _, err := u.hashes.hash(ctx, "none"); err != nil {
-				return fail(err)
-			}
-		}
+		return fail(ofTheHost(u.registerByMail(ctx, actor, n)))
 	}
 	a, err := u.newAccount(ctx, n)
 	if err != nil {
@@ -81,12 +68,6 @@ func (u *Users) Register(ctx context.Context, actor Actor, r SelfRegistration) (
 	}
 	if err := u.beforeCreated(ctx, a.User); err != nil {
 		return fail(err)
-	}
-	if verify {
-		if err = u.registerPending(ctx, actor, a); err == nil {
-			mail.verdict = failed // it counts
-		}
-		return fail(ofTheHost(err))
 	}
 	s := u.newSession(actor, a.ID, []string{"pwd"})
 	a.LastLogin = s.CreatedAt
@@ -98,6 +79,36 @@ func (u *Users) Register(ctx context.Context, actor Actor, r SelfRegistration) (
 	u.userCreated(ctx, a.User)
 	tokens, err := u.issue(a, s)
 	return a.User, tokens, err
+}
+
+// registerByMail does the same work whoever the address belongs to, and none where the mailbox has had enough.
+func (u *Users) registerByMail(ctx context.Context, actor Actor, n NewUser) error {
+	_, key, err := NormalizeEmail(n.Email)
+	if err != nil {
+		return ErrInvalid.Field("email", err.Error())
+	}
+	mail, err := u.take(ctx, LimitActivation, actor, counted{recipient: key})
+	if err != nil {
+		return err
+	}
+	defer func() { mail.end(ctx) }()
+	if n.Password == "" { // a hash is made either way: beside it, what is written for whom takes no time
+		if _, err := u.hashes.hash(ctx, "none"); err != nil {
+			return err
+		}
+	}
+	a, err := u.newAccount(ctx, n)
+	if err != nil {
+		return err
+	}
+	if err := u.beforeCreated(ctx, a.User); err != nil {
+		return err
+	}
+	if err := u.registerPending(ctx, actor, a); err != nil {
+		return err
+	}
+	mail.verdict = failed // it counts
+	return nil
 }
 
 // ofTheHost tells a configured customer or role that does not exist from what whoever registers got wrong.
