@@ -1,14 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -39,23 +35,9 @@ func TestTerminateSendsWhatTheLastRequestQueued(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t, "USERAPI_ANONYMOUS_PHONE=1")
 	s := p.serve(t)
-	const body = `{"phone":"+4915112345678"}`
-	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
-	require.NoError(t, err)
-	defer conn.Close()
-	_, err = fmt.Fprintf(conn, "POST /api/verification/phone HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
-		len(body), body[:5])
-	require.NoError(t, err)
-	time.Sleep(100 * time.Millisecond) // the request has begun
-	require.NoError(t, s.cmd.Process.Signal(syscall.SIGTERM))
-	require.Eventually(t, func() bool { return strings.Contains(s.out.String(), `"draining"`) }, 10*time.Second, 10*time.Millisecond)
+	finish := s.terminateDuring("/api/verification/phone", `{"phone":"+4915112345678"}`)
 	assert.Empty(t, p.outbox(t, "outbox.jsonl"))
-	_, err = fmt.Fprint(conn, body[5:])
-	require.NoError(t, err)
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	assert.Equal(t, http.StatusOK, resp.StatusCode)
+	finish()
 	<-s.done
 	assert.Zero(t, s.cmd.ProcessState.ExitCode())
 	assert.Len(t, p.outbox(t, "outbox.jsonl"), 1)

@@ -259,27 +259,34 @@ func TestRoutesOfTheProgram(t *testing.T) {
 	}
 }
 
+// terminateDuring asks the program to stop while half of a request is there. finish sends the rest, which is answered.
+func (s *server) terminateDuring(path, body string) (finish func()) {
+	s.t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	require.NoError(s.t, err)
+	s.t.Cleanup(func() { conn.Close() })
+	_, err = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body[:5])
+	require.NoError(s.t, err)
+	time.Sleep(100 * time.Millisecond) // the request has begun
+	require.NoError(s.t, s.cmd.Process.Signal(syscall.SIGTERM))
+	require.Eventually(s.t, func() bool { return strings.Contains(s.out.String(), `"draining"`) }, 10*time.Second, 10*time.Millisecond)
+	return func() {
+		_, err := fmt.Fprint(conn, body[5:])
+		require.NoError(s.t, err)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(s.t, err)
+		defer resp.Body.Close()
+		assert.Equal(s.t, http.StatusOK, resp.StatusCode)
+	}
+}
+
 func TestTerminateDrains(t *testing.T) {
 	t.Parallel()
 	s := newPlace(t).serve(t)
-	body := fmt.Sprintf(`{"email":"admin","password":%q}`, s.shown())
-	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
-	require.NoError(t, err)
-	defer conn.Close()
-	_, err = fmt.Fprintf(conn, "POST /api/users/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
-		len(body), body[:10])
-	require.NoError(t, err)
-	time.Sleep(100 * time.Millisecond) // the request has begun
-	require.NoError(t, s.cmd.Process.Signal(syscall.SIGTERM))
-	require.Eventually(t, func() bool { return strings.Contains(s.out.String(), `"draining"`) }, 5*time.Second, 10*time.Millisecond)
-	_, err = net.DialTimeout("tcp", conn.RemoteAddr().String(), time.Second)
+	finish := s.terminateDuring("/api/users/login", fmt.Sprintf(`{"email":"admin","password":%q}`, s.shown()))
+	_, err := net.DialTimeout("tcp", strings.TrimPrefix(s.url, "http://"), time.Second)
 	require.Error(t, err, "no new connection is taken")
-	_, err = fmt.Fprint(conn, body[10:])
-	require.NoError(t, err)
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	assert.Equal(t, http.StatusOK, resp.StatusCode)
+	finish()
 	<-s.done
 	assert.Zero(t, s.cmd.ProcessState.ExitCode())
 	s.checkOutput()
