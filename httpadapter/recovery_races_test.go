@@ -38,7 +38,8 @@ func TestD01_OneTokenAtOnce(t *testing.T) { onEveryStore(t, oneTokenAtOnce) }
 func oneTokenAtOnce(t *testing.T, on options) {
 	var updates atomic.Int64
 	w := newWorld(t, verifying, anyPhone, on, options{api: func(c *userapi.Config) {
-		c.Hooks.UserUpdated = func(context.Context, userapi.User) { updates.Add(1) }
+		count := func(context.Context, userapi.User) { updates.Add(1) }
+		c.Hooks.UserCreated, c.Hooks.UserUpdated = count, count // an activation is what makes an account
 		c.Hooks.PhoneProved = func(_ context.Context, u userapi.User, _ string) {
 			if u.ID == "" {
 				updates.Add(1)
