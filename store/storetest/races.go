@@ -12,7 +12,7 @@ import (
 
 const (
 	racers    = 64 // goroutines released at once
-	rounds    = 5  // of every race of a store; one with -short
+	rounds    = 3  // of every race of a store; one with -short
 	apiRounds = 2  // of every race of an API, where a round is many writes
 )
 
