@@ -136,6 +136,42 @@ func TestDeliver_a_stop_in_the_middle_leaves_the_message_to_the_next(t *testing.
 	o.receive("ada@example.com", userapi.PurposeReset) // at once, and not when a lease has ended
 }
 
+func TestDeliver_what_was_sent_is_noted_though_the_caller_stops(t *testing.T) {
+	o := newOffice(t, nil)
+	o.user("default", "ada")
+	o.requestReset("ada")
+	stopping, stop := context.WithCancel(ctx)
+	api := o.second(func(c *userapi.Config) {
+		o.wire(c, nil)
+		c.Verification.Mail = senderFunc(func(ctx context.Context, m userapi.Message) error {
+			stop()
+			return o.box.Send(ctx, m)
+		})
+	})
+	sent, _ := api.Deliver(stopping)
+	assert.Equal(t, 1, sent)
+	_, err := o.Deliver(ctx)
+	require.NoError(t, err)
+	assert.Len(t, o.box.all("ada@example.com", userapi.PurposeReset), 1)
+	rows, err := o.store.LeaseMessages(ctx, 10, 0)
+	require.NoError(t, err)
+	assert.Empty(t, rows, "nothing is left of it")
+}
+
+func TestDeliver_mail_goes_by_mail_and_SMS_by_SMS(t *testing.T) {
+	mail, sms := &postbox{}, &postbox{}
+	o := newOffice(t, func(c *userapi.Config) { c.Verification.Mail, c.Verification.SMS = mail, sms })
+	o.user("default", "ada")
+	_, ada := o.login("ada", password)
+	o.requestReset("ada")
+	require.NoError(t, o.Contacts.RequestPhone(ctx, ada, userapi.PhoneRequest{Phone: "+4930123456"}))
+	sent, err := o.Deliver(ctx)
+	require.NoError(t, err)
+	assert.Equal(t, 2, sent)
+	assert.Len(t, mail.all("ada@example.com", userapi.PurposeReset), 1)
+	assert.Len(t, sms.all("+4930123456", userapi.PurposePhone), 1)
+}
+
 func TestDeliver_a_message_that_hangs_keeps_no_other_waiting(t *testing.T) {
 	o := newOffice(t, func(c *userapi.Config) { c.Verification.AnonymousPhone = true })
 	for i := range 7 {
@@ -178,6 +214,11 @@ func TestDeliver_after_a_change_of_the_secret(t *testing.T) {
 	require.NoError(t, err)
 	assert.Zero(t, sent, "a node that does not know the secret leaves the message to one that does")
 	assert.Zero(t, o.count(userapi.EventMessageFailed))
+	o.requestReset("ada")
+	o.clock.add(time.Hour)
+	_, err = fresh.Deliver(ctx)
+	require.NoError(t, err)
+	assert.Equal(t, 1, o.count(userapi.EventMessageFailed), "until it has expired")
 
 	o.requestReset("ada")
 	rotated := o.second(func(c *userapi.Config) {

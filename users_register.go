@@ -153,7 +153,7 @@ func (u *Users) registerPending(ctx context.Context, actor Actor, a Account) err
 		switch {
 		case errors.Is(err, ErrNotFound):
 			err = u.insertPending(ctx, actor, a)
-		case err == nil && holder.Pending && !holder.Active:
+		case err == nil && holder.Pending:
 			err = u.replacePending(ctx, actor, holder, a)
 		case err == nil:
 			err = u.tellInstead(ctx, actor, holder, a, NoticeAlreadyRegistered)
