@@ -512,6 +512,13 @@ func TestRegister_verify_a_new_registration_replaces_one_never_activated(t *test
 	assert.Empty(t, u.Name+u.Phone)
 	_, _, err = o.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "victim@example.com", Password: another})
 	assert.ErrorIs(t, err, userapi.ErrBadCredentials)
+	register(userapi.SelfRegistration{Email: "third@example.com", Password: password})
+	readers := o.second(func(c *userapi.Config) { o.wire(c, nil); c.Registration.Roles = []string{"reader"} })
+	_, _, err = readers.Users.Register(ctx, anonymous(), userapi.SelfRegistration{Email: "third@example.com", Password: password})
+	require.NoError(t, err)
+	third, err := o.Users.ByEmail(ctx, userapi.System(), "third@example.com")
+	require.NoError(t, err)
+	assert.True(t, third.HasRole("reader"), "its roles are those of now")
 	register(userapi.SelfRegistration{Email: "other@example.com", Username: "evil", Password: password})
 	o.receive("other@example.com", userapi.PurposeActivation) // the name is free again
 }
@@ -591,6 +598,19 @@ func TestSendActivation_invites_who_was_created_without_password(t *testing.T) {
 	assert.ErrorIs(t, o.Users.SendActivation(ctx, admin, u.ID), userapi.ErrInvalid, "it is active")
 	assert.ErrorIs(t, o.Users.SendActivation(ctx, actor, u.ID), userapi.ErrForbidden)
 	assert.ErrorIs(t, o.Users.SendActivation(ctx, admin, "nobody"), userapi.ErrNotFound)
+	mute, err := o.Users.Create(ctx, userapi.System(), userapi.NewUser{Username: "mute", CustomerID: "default"})
+	require.NoError(t, err)
+	assert.ErrorIs(t, o.Users.SendActivation(ctx, admin, mute.ID), userapi.ErrInvalid, "it has no address")
+	o.role("root")
+	above, err := o.Users.Create(ctx, userapi.System(), userapi.NewUser{
+		Email: "above@example.com", CustomerID: "default", Roles: []userapi.RoleRef{{Code: "root"}},
+	})
+	require.NoError(t, err)
+	low := o.second(func(c *userapi.Config) {
+		o.wire(c, nil)
+		c.MayGrant = func(_ userapi.Actor, role string) bool { return role != "root" }
+	})
+	assert.ErrorIs(t, low.Users.SendActivation(ctx, admin, above.ID), userapi.ErrForbidden, "above the admin")
 	o.customer("elsewhere", 0)
 	foreign := o.user("elsewhere", "foreign")
 	assert.ErrorIs(t, o.Users.SendActivation(ctx, admin, foreign.ID), userapi.ErrNotFound)
