@@ -161,6 +161,10 @@ func TestChange_the_own_address_stays_until_the_new_one_is_proven(t *testing.T) 
 	_, _, err = o.Contacts.ConfirmEmail(ctx, anonymous(), o.receive("new@example.com", userapi.PurposeEmailChange).Token)
 	require.NoError(t, err)
 	assert.Equal(t, "New@example.com", o.byID(u.ID).Email)
+	_, ada = o.login("ada", password)
+	after, _, err = o.Users.Change(ctx, ada, u.ID, userapi.UserChange{Email: ptr("newer@example.com")})
+	require.NoError(t, err)
+	assert.True(t, after.EmailVerified, "the old one stays proven")
 
 	// Others' addresses change at once, and the old one is told.
 	_, _, err = o.Users.Change(ctx, userapi.System(), u.ID, userapi.UserChange{Email: ptr("third@example.com")})
@@ -316,6 +320,21 @@ func TestContacts_J06_pumping_gets_little(t *testing.T) {
 	assert.NoError(t, ask(from(5001), "+4930888888"))
 }
 
+func TestContacts_J06_there_is_an_end_to_all_of_it(t *testing.T) {
+	o := newOffice(t, func(c *userapi.Config) {
+		c.Limits = userapi.Limits{userapi.LimitPhone: {{Max: 3, Window: time.Hour, Per: userapi.PerInstance}}}
+		c.Verification.AnonymousPhone = true
+	})
+	for i, phone := range []string{"+4930123456", "+12025550123", "+33123456789", "+43123456789"} {
+		err := o.Contacts.RequestPhone(ctx, userapi.Anonymous(), userapi.PhoneRequest{Phone: phone})
+		if i < 3 {
+			require.NoError(t, err)
+		} else {
+			assert.ErrorIs(t, err, userapi.ErrRateLimited, "whoever asks, for whatever country")
+		}
+	}
+}
+
 func TestContacts_J06_a_country_whose_codes_come_back_goes_on(t *testing.T) {
 	o := newOffice(t, func(c *userapi.Config) {
 		c.Limits = userapi.Limits{userapi.LimitUnproven: {{Max: 5, Window: time.Hour, Per: userapi.PerCountry}}}
@@ -430,6 +449,23 @@ func TestRegister_verify_wrong_passwords_use_the_token_up(t *testing.T) {
 	}
 	_, err = o.Auth.Activate(ctx, anonymous(), token, password)
 	assert.ErrorIs(t, err, userapi.ErrInvalidLink)
+}
+
+func TestRegister_verify_wrong_passwords_count_against_the_address(t *testing.T) {
+	o := newOffice(t, func(c *userapi.Config) {
+		c.Limits = userapi.Limits{userapi.LimitConfirm: {{Max: 2, Window: time.Hour, Per: userapi.PerAddress}}}
+	})
+	_, _, err := o.Users.Register(ctx, anonymous(), userapi.SelfRegistration{Email: "new@example.com", Password: password})
+	require.NoError(t, err)
+	token := o.receive("new@example.com", userapi.PurposeActivation).Token
+	for range 2 {
+		_, err = o.Auth.Activate(ctx, anonymous(), token, another)
+		require.ErrorIs(t, err, userapi.ErrBadCredentials)
+	}
+	_, err = o.Auth.Activate(ctx, anonymous(), token, password)
+	assert.ErrorIs(t, err, userapi.ErrRateLimited)
+	_, err = o.Auth.Activate(ctx, anonymous().From("192.0.2.2", ""), token, password)
+	assert.NoError(t, err)
 }
 
 func TestRegister_verify_without_password_sets_the_first_at_activation(t *testing.T) {
