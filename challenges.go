@@ -312,8 +312,9 @@ func (c *core) try(ctx context.Context, actor Actor, w ChallengeTry, who counted
 		return nil, err
 	}
 	if ch.ID == "" || !fits(ch) || !c.tokens.answers(ch, secret) {
-		if ch.ID != "" || who.account == "" { // where there is no code, none can be guessed: a stranger must not use the budget up
-			attempt.verdict = failed
+		attempt.verdict = failed
+		if ch.ID == "" { // where there is no code, none can be guessed: a stranger must not use the budget up
+			attempt.verdict = groundless
 		}
 		attempt.end(ctx)
 		if ch.ID == "" {
@@ -403,7 +404,7 @@ func (c *core) fulfilOnce(ctx context.Context, actor Actor, t *tried, f fulfilme
 		return fail(err)
 	}
 	if err := c.wrote(c.store.ChangeUser(ctx, w), w.Revoke...); err != nil {
-		return fail(c.makeWay(ctx, actor, w.Account, err))
+		return fail(c.makeWay(ctx, actor, Scope{All: true}, w.Account, err))
 	}
 	c.queued(ctx, w.Outgoing)
 	c.changed(ctx, before, w.Account)

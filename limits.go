@@ -55,7 +55,8 @@ const (
 	// LimitUnproven counts codes sent to a country; each that is proven gives back two. Where fewer than half come back,
 	// somebody is paid for SMS that nobody reads: when it is used up, the country gets no more until the window ends.
 	LimitUnproven = "unproven"
-	// LimitNotice counts notices. One too many is left out; what it was to tell of happens all the same.
+	// LimitNotice counts what owners are told at an address that is not proven. One too many is left out; what it was to
+	// tell of happens all the same.
 	LimitNotice = "notice"
 
 	LimitConfirm = "confirm" // counts wrong codes and link tokens
@@ -222,9 +223,10 @@ func (s counted) subject(per LimitPer, actor Actor) string {
 type verdict uint8
 
 const (
-	undecided verdict = iota // it does not count: the store or the hash workers could not answer, the caller left
-	failed                   // it counts
-	succeeded                // it clears the account's counter
+	undecided  verdict = iota // it does not count: the store or the hash workers could not answer, the caller left
+	failed                    // it counts
+	groundless                // it counts for all but the account: there was nothing of it to attempt
+	succeeded                 // it clears the account's counter
 )
 
 // take counts an attempt. When a budget is used up it answers ErrRateLimited with the time to wait, and nothing is counted. When the store cannot be asked the
@@ -301,6 +303,8 @@ func (t *taken) end(ctx context.Context) {
 		for _, key := range t.account {
 			returns = append(returns, LimitReturn{Key: key, Clear: t.verdict == succeeded})
 		}
+	}
+	if t.verdict == undecided || t.verdict == succeeded {
 		for _, key := range t.others {
 			returns = append(returns, LimitReturn{Key: key})
 		}

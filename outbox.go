@@ -91,12 +91,15 @@ func (c *core) compose(ctx context.Context, actor Actor, user User, m Message, c
 // noticeLives is how long a notice is news.
 const noticeLives = 24 * time.Hour
 
-// notify makes a notice to an address of an account. Without mail there is none.
+// notify makes a notice to an address of an account. Without mail there is none. What an owner has to hear of is never left
+// out where the address is proven; where it is not, it may be a stranger's, and somebody else's way to fill it. What
+// strangers cause has the budgets of what they asked for.
 func (c *core) notify(ctx context.Context, actor Actor, user User, to string, n Notice) ([]SealedMessage, error) {
 	if c.cfg.Verification.Mail == nil || to == "" {
 		return nil, nil
 	}
-	if c.bound == nil {
+	owners := n == NoticePasswordChanged || n == NoticeEmailChanged || n == NoticePhoneChanged
+	if owners && !user.EmailVerified && c.bound == nil {
 		budget, err := c.take(ctx, LimitNotice, actor, counted{recipient: to})
 		if errors.Is(err, ErrRateLimited) {
 			return nil, nil
@@ -199,24 +202,27 @@ func (a *API) Deliver(ctx context.Context) (sent int, err error) {
 	if c.cfg.Verification.Mail == nil && c.cfg.Verification.SMS == nil {
 		return 0, ErrNoSender
 	}
-	var under int // how many are under way
+	var failures error
+	under := 0 // how many are under way
 	done := make(chan delivered)
-	for ; ; err = errors.Join(err, collect(ctx, done, &under, &sent)) {
-		if err == nil && ctx.Err() == nil && under < deliverAtOnce {
-			var due []SealedMessage
-			due, err = c.store.LeaseMessages(ctx, deliverAtOnce-under, leaseFor)
+	for {
+		if ctx.Err() == nil && under < deliverAtOnce {
+			due, err := c.store.LeaseMessages(ctx, deliverAtOnce-under, leaseFor)
+			failures = errors.Join(failures, err)
 			for _, row := range due {
 				under++
-				go func() { done <- c.deliverSafely(ctx, row) }()
+				go c.deliverSafely(ctx, row, done)
 			}
 		}
 		if under == 0 {
-			if err != nil {
-				return sent, AsError(err)
-			}
-			return sent, nil
+			break
 		}
+		failures = errors.Join(failures, collect(ctx, done, &under, &sent))
 	}
+	if failures != nil {
+		return sent, AsError(failures)
+	}
+	return sent, nil
 }
 
 // delivered is what became of one message.
@@ -247,16 +253,15 @@ func collect(ctx context.Context, done <-chan delivered, under, sent *int) error
 }
 
 // deliverSafely keeps whatever a Sender, its errors and a store do to one message from the others.
-func (c *core) deliverSafely(ctx context.Context, row SealedMessage) (d delivered) {
-	whole := false
+func (c *core) deliverSafely(ctx context.Context, row SealedMessage, done chan<- delivered) {
+	d := delivered{err: errors.New("userapi: a Sender ended its goroutine")}
 	defer func() {
-		if p := recover(); p != nil || !whole {
+		if p := recover(); p != nil {
 			d.err = fmt.Errorf("userapi: delivering a message panicked: %T", p)
 		}
+		done <- d
 	}()
 	d = c.deliver(ctx, row)
-	whole = true
-	return d
 }
 
 // deliver sends one message, and notes what became of it even if the caller is being stopped.
@@ -301,7 +306,8 @@ func whatSenderSaid(err error, m Message) string {
 		return ""
 	}
 	text := err.Error()
-	for _, secret := range []Secret{m.Text, m.HTML, m.Link, m.Token, m.Code, Secret(m.To)} {
+	number := strings.TrimPrefix(m.To, "+") // gateways write it either way
+	for _, secret := range []Secret{m.Text, m.HTML, m.Link, m.Token, m.Code, Secret(number)} {
 		if secret != "" {
 			text = strings.ReplaceAll(text, string(secret), redacted)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"testing"
 	"time"
 
@@ -272,7 +273,60 @@ func TestNotices_J07_have_a_budget(t *testing.T) {
 	}
 	_, err = o.Deliver(ctx)
 	require.NoError(t, err)
-	assert.LessOrEqual(t, len(o.box.all("victim@example.com", userapi.PurposeNotice)), 10, "mails to an address nobody proved, within a second")
+	assert.Len(t, o.box.all("victim@example.com", userapi.PurposeNotice), 5, "mails to an address nobody proved, within a second")
+
+	// Where the address is proven, its owner hears of everything.
+	_, _, err = o.Users.Change(ctx, userapi.System(), u.ID, userapi.UserChange{EmailVerified: ptr(true)})
+	require.NoError(t, err)
+	for i := range 7 {
+		_, _, err := o.Passwords.Set(ctx, userapi.System(), u.ID, userapi.Secret(fmt.Sprintf("password of a thief %d", i)), "")
+		require.NoError(t, err)
+	}
+	_, err = o.Deliver(ctx)
+	require.NoError(t, err)
+	assert.Len(t, o.box.all("victim@example.com", userapi.PurposeNotice), 5+7)
+}
+
+func TestChange_a_proven_number_does_not_go_unnoticed(t *testing.T) {
+	o := newOffice(t, nil)
+	u := o.user("default", "ada")
+	_, ada := o.login("ada", password)
+	_, err := o.Contacts.ConfirmPhone(ctx, ada, "+4930111111", o.code(ada, "+4930111111"))
+	require.NoError(t, err)
+	o.silent("ada@example.com", userapi.PurposeNotice)
+	_, _, err = o.Users.Change(ctx, ada, u.ID, userapi.UserChange{Phone: ptr("+4930222222")})
+	require.NoError(t, err)
+	assert.Equal(t, userapi.NoticePhoneChanged, o.receive("ada@example.com", userapi.PurposeNotice).Notice)
+}
+
+func TestRegister_what_was_never_activated_gives_way_to_nobody_else(t *testing.T) {
+	o := newOffice(t, nil)
+	o.customer("elsewhere", 0)
+	_, _, err := o.Users.Register(ctx, anonymous(), userapi.SelfRegistration{Email: "new@example.com", Username: "wanted", Password: password})
+	require.NoError(t, err)
+	u := o.user("default", "ada")
+	_, ada := o.login("ada", password)
+	_, _, err = o.Users.Change(ctx, ada, u.ID, userapi.UserChange{Username: ptr("wanted")})
+	assert.ErrorIs(t, err, userapi.ErrUsernameTaken, "to a user")
+	o.user("elsewhere", "boss", userapi.RoleAdmin)
+	_, boss := o.login("boss", password)
+	_, err = o.Users.Create(ctx, boss, userapi.NewUser{Email: "new@example.com"})
+	assert.ErrorIs(t, err, userapi.ErrEmailTaken, "to an admin of another customer")
+	_, admin := o.login("admin", password)
+	_, _, err = o.Users.Change(ctx, admin, u.ID, userapi.UserChange{Username: ptr("wanted")})
+	assert.NoError(t, err, "to an admin it does")
+	created, err := o.Bootstrap(ctx, userapi.Bootstrap{Email: "new@example.com", Password: password})
+	require.NoError(t, err)
+	assert.True(t, created)
+}
+
+func TestDeliver_a_Sender_that_ends_its_goroutine_holds_nobody_up(t *testing.T) {
+	o := newOffice(t, nil)
+	o.user("default", "ada")
+	o.requestReset("ada")
+	o.box.fail = func(userapi.Message) error { runtime.Goexit(); return nil }
+	_, err := o.Deliver(ctx)
+	assert.ErrorContains(t, err, "INTERNAL")
 }
 
 // gone is a store in which the sweeper is always faster.

@@ -450,8 +450,8 @@ func (a *API) Bootstrap(ctx context.Context, b Bootstrap) (created bool, err err
 		if !ok {
 			continue
 		}
-		_, err := a.core.store.AccountByIdentifier(ctx, Scope{All: true}, id)
-		if !errors.Is(err, ErrNotFound) {
+		acc, err := a.core.store.AccountByIdentifier(ctx, Scope{All: true}, id)
+		if !errors.Is(err, ErrNotFound) && !acc.Pending {
 			return false, err
 		}
 	}

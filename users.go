@@ -109,7 +109,8 @@ type UserChange struct {
 // much of them as Change says, everybody reads and changes themselves; System() acts everywhere.
 type Users struct{ *core }
 
-// Create adds an account. Only admins and System may; the customer is the actor's.
+// Create adds an account. Only admins and System may; the customer is the actor's. A registration there that was never
+// activated gives up its e-mail address or username for it.
 //
 // Errors: ErrForbidden, ErrInvalid (with fields), ErrInvalidPhone, ErrWeakPassword, ErrEmailTaken, ErrUsernameTaken,
 // ErrPhoneTaken, ErrIDTaken, ErrQuota. Unknown roles are ErrInvalid with the field "roles".
@@ -137,11 +138,14 @@ func (u *Users) Create(ctx context.Context, actor Actor, n NewUser) (User, error
 	}
 	for range maxTries {
 		err = u.store.InsertUser(ctx, UserInsert{Account: a, Event: u.event(actor, EventUserCreated, a.User, "")})
-		if err = u.makeWay(ctx, actor, a, u.wrote(err)); !errors.Is(err, ErrChanged) {
+		if err = u.makeWay(ctx, actor, actor.scope(), a, u.wrote(err)); !errors.Is(err, ErrChanged) {
 			break
 		}
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrChanged):
+		return User{}, ErrUnavailable
+	case err != nil:
 		return User{}, err
 	}
 	u.userCreated(ctx, a.User)
@@ -149,9 +153,9 @@ func (u *Users) Create(ctx context.Context, actor Actor, n NewUser) (User, error
 }
 
 // makeWay erases a registration that was never activated where it keeps an account from its e-mail address or username:
-// it gives way to a proof, and to whoever looks after users. ErrChanged then: it is time to try again. Otherwise it
-// returns err.
-func (c *core) makeWay(ctx context.Context, actor Actor, a Account, err error) error {
+// within scope it gives way to a proof, and to whoever looks after users. ErrChanged then: it is time to try again.
+// Otherwise, and inside a host's transaction, it returns err.
+func (c *core) makeWay(ctx context.Context, actor Actor, scope Scope, a Account, err error) error {
 	taken := Identifier{EmailIdentifier, a.EmailKey}
 	if errors.Is(err, ErrUsernameTaken) {
 		taken = Identifier{UsernameIdentifier, a.UsernameKey}
@@ -167,7 +171,7 @@ func (c *core) makeWay(ctx context.Context, actor Actor, a Account, err error) e
 		return ErrChanged
 	case failed != nil:
 		return failed
-	case !holder.Pending:
+	case !holder.Pending, !scope.Holds(holder.CustomerID):
 		return err
 	}
 	revoke := c.revokeUser(holder.ID, holder.Epoch+1)

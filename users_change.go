@@ -151,7 +151,7 @@ func (run *changing) commit(ctx context.Context, w UserUpdate, self bool) (User,
 	}
 	if err := run.wrote(run.store.ChangeUser(ctx, w), w.Revoke...); err != nil {
 		if run.actor.managing() == nil {
-			err = run.makeWay(ctx, run.actor, w.Account, err)
+			err = run.makeWay(ctx, run.actor, run.actor.scope(), w.Account, err)
 		}
 		return User{}, Tokens{}, err
 	}
@@ -188,6 +188,7 @@ func (run *changing) tell(ctx context.Context, before, after Account, out Outgoi
 	for notice, due := range map[Notice]bool{
 		NoticePasswordChanged: run.ch.Password != nil,
 		NoticeEmailChanged:    after.EmailKey != before.EmailKey,
+		NoticePhoneChanged:    before.PhoneVerified && after.Phone != before.Phone,
 	} {
 		if due {
 			m, err := run.notify(ctx, run.actor, before.User, before.EmailKey, notice)

@@ -60,7 +60,7 @@ func (u *Users) Register(ctx context.Context, actor Actor, r SelfRegistration) (
 		n.Roles = append(n.Roles, RoleRef{Code: code})
 	}
 	if verify {
-		return fail(ofTheHost(u.registerByMail(ctx, actor, n)))
+		return fail(u.registerByMail(ctx, actor, n))
 	}
 	a, err := u.newAccount(ctx, n)
 	if err != nil {
@@ -99,13 +99,13 @@ func (u *Users) registerByMail(ctx context.Context, actor Actor, n NewUser) erro
 	}
 	a, err := u.newAccount(ctx, n)
 	if err != nil {
-		return err
+		return ofTheHost(err)
 	}
 	if err := u.beforeCreated(ctx, a.User); err != nil {
 		return err
 	}
 	if err := u.registerPending(ctx, actor, a); err != nil {
-		return err
+		return ofTheHost(err)
 	}
 	mail.verdict = failed // it counts
 	return nil

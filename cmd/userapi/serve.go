@@ -117,7 +117,7 @@ func startRun(api *userapi.API, log *slog.Logger) (end func()) {
 		select {
 		case <-ended:
 		case <-time.After(runEndsFor):
-			log.Warn("a message is left behind: it goes out with the next start")
+			log.Warn("what works in the background has not ended; a message that is left behind goes out with the next start")
 		}
 	}
 }
