@@ -55,8 +55,8 @@ const (
 	// LimitUnproven counts codes sent to a country; each that is proven gives back two. Where fewer than half come back,
 	// somebody is paid for SMS that nobody reads: when it is used up, the country gets no more until the window ends.
 	LimitUnproven = "unproven"
-	// LimitNotice counts what owners are told at an address that is not proven. One too many is left out; what it was to
-	// tell of happens all the same.
+	// LimitNotice counts what owners are told of their account at an address that nobody has proven. One too many is left out; what it was to tell of
+	// happens all the same.
 	LimitNotice = "notice"
 
 	LimitConfirm = "confirm" // counts wrong codes and link tokens

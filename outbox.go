@@ -41,6 +41,8 @@ type Message struct {
 	To      string // canonical e-mail address, or E.164
 	Purpose Purpose
 	Notice  Notice // with PurposeNotice
+	// Unproven, with a notice, says that nobody has proven the address: it may be a stranger's.
+	Unproven bool
 
 	Code      Secret    // what the recipient types in; with PurposePhone
 	Token     Secret    // what a link carries; with every other purpose but PurposeNotice
@@ -91,27 +93,13 @@ func (c *core) compose(ctx context.Context, actor Actor, user User, m Message, c
 // noticeLives is how long a notice is news.
 const noticeLives = 24 * time.Hour
 
-// notify makes a notice to an address of an account. Without mail there is none. What an owner has to hear of is never left
-// out where the address is proven; where it is not, it may be a stranger's, and somebody else's way to fill it. What
-// strangers cause has the budgets of what they asked for.
+// notify makes a notice to an address of an account. Without mail there is none.
 func (c *core) notify(ctx context.Context, actor Actor, user User, to string, n Notice) ([]SealedMessage, error) {
 	if c.cfg.Verification.Mail == nil || to == "" {
 		return nil, nil
 	}
-	owners := n == NoticePasswordChanged || n == NoticeEmailChanged || n == NoticePhoneChanged
-	if owners && !user.EmailVerified && c.bound == nil {
-		budget, err := c.take(ctx, LimitNotice, actor, counted{recipient: to})
-		if errors.Is(err, ErrRateLimited) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		budget.verdict = failed // it counts
-		defer budget.end(ctx)
-	}
 	m, err := c.compose(ctx, actor, user, Message{
-		Channel: ChannelEmail, To: to, Purpose: PurposeNotice, Notice: n, ExpiresAt: c.nowMillis().Add(noticeLives),
+		Channel: ChannelEmail, To: to, Purpose: PurposeNotice, Notice: n, Unproven: !user.EmailVerified, ExpiresAt: c.nowMillis().Add(noticeLives),
 	}, "")
 	return []SealedMessage{m}, err
 }
@@ -281,6 +269,13 @@ func (c *core) deliver(ctx context.Context, row SealedMessage) delivered {
 		return delivered{err: c.giveUp(note, row, false, "expired after "+strconv.Itoa(row.Attempt-1)+" attempts")}
 	}
 	m.Attempt = row.Attempt
+	if m.Attempt == 1 && m.Unproven && ownersNotices[m.Notice] {
+		if err := c.noticeBudget(ctx, m); errors.Is(err, ErrRateLimited) {
+			return delivered{err: c.store.EndMessage(note, MessageEnd{ID: row.ID})}
+		} else if err != nil {
+			return delivered{err: err} // due again when the lease ends
+		}
+	}
 	err = c.send(ctx, m)
 	about := []any{slog.String("message", row.ID), slog.String("purpose", string(m.Purpose)), slog.Int("attempt", row.Attempt), slog.String("error", whatSenderSaid(err, m))}
 	switch {
@@ -298,6 +293,20 @@ func (c *core) deliver(ctx context.Context, row SealedMessage) delivered {
 		c.log.WarnContext(ctx, "a message could not be sent", append(about, slog.Duration("again", delay))...)
 	}
 	return delivered{err: c.store.DelayMessage(note, MessageDelay{ID: row.ID, Attempt: row.Attempt, After: delay})}
+}
+
+// ownersNotices tell an owner what happened to the account. What strangers cause has the budgets of what they asked for.
+var ownersNotices = map[Notice]bool{NoticePasswordChanged: true, NoticeEmailChanged: true, NoticePhoneChanged: true}
+
+// noticeBudget counts such a notice to an address that nobody has proven: the account may be somebody's way to fill a
+// stranger's mailbox. At a proven one nothing is left out.
+func (c *core) noticeBudget(ctx context.Context, m Message) error {
+	budget, err := c.take(ctx, LimitNotice, System(), counted{recipient: m.To})
+	if err == nil {
+		budget.verdict = failed // it counts
+		budget.end(ctx)
+	}
+	return err
 }
 
 // whatSenderSaid is an error for the log: a Sender may repeat in it what it was given.
