@@ -9,7 +9,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/url"
 	"slices"
 	"strings"
@@ -230,6 +229,15 @@ func linkSecret(s Secret) bool {
 	})
 }
 
+// put stores what was posed, and wakes whoever sends it.
+func (c *core) put(ctx context.Context, w ChallengeInsert) error {
+	err := c.store.InsertChallenge(ctx, w)
+	if err == nil {
+		c.queued(ctx, w.Outgoing)
+	}
+	return err
+}
+
 func (v *Verification) linkTemplate(p Purpose) string {
 	switch p {
 	case PurposeReset:
@@ -335,14 +343,8 @@ func (c *core) wrongSecret(ctx context.Context, actor Actor, ch Challenge, refus
 
 // end gives the try back unless it was spent: a weak password, or a database that was away, must not use a link up.
 func (t *tried) end(ctx context.Context) {
-	if t.spent {
-		t.attempt.end(ctx)
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), returnDeadline)
-	defer cancel()
-	if err := t.core.store.ReturnTry(ctx, t.ID); err != nil {
-		t.core.log.WarnContext(ctx, "could not give a try back", slog.String("error", err.Error()))
+	if !t.spent {
+		t.core.giveBack(ctx, func(ctx context.Context) error { return t.core.store.ReturnTry(ctx, t.ID) })
 	}
 	t.attempt.end(ctx)
 }

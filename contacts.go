@@ -70,7 +70,7 @@ func (c *Contacts) RequestEmail(ctx context.Context, actor Actor, r EmailRequest
 		if err != nil {
 			return err
 		}
-		err = c.store.InsertChallenge(ctx, ChallengeInsert{
+		err = c.put(ctx, ChallengeInsert{
 			Outgoing: out, IfVersion: acc.Version, Event: c.event(actor, EventEmailAsked, acc.User, string(q.purpose)),
 		})
 		if errors.Is(err, ErrChanged) {
@@ -80,7 +80,6 @@ func (c *Contacts) RequestEmail(ctx context.Context, actor Actor, r EmailRequest
 			return err
 		}
 		attempt.verdict = failed // it counts
-		c.queued(ctx, out)
 		return nil
 	}
 	return ErrUnavailable
@@ -209,34 +208,33 @@ func (c *Contacts) RequestPhone(ctx context.Context, actor Actor, r PhoneRequest
 		return c.countryStopped(ctx, who.country, err)
 	}
 	defer unproven.end(ctx)
-	out, err := c.requestPhone(ctx, actor, number, r.Resend)
+	err = c.requestPhone(ctx, actor, number, r.Resend)
 	if err == nil {
 		attempt.verdict, unproven.verdict = failed, failed // they count
-		c.queued(ctx, out)
 	}
 	return err
 }
 
-func (c *Contacts) requestPhone(ctx context.Context, actor Actor, number string, resend bool) (Outgoing, error) {
+func (c *Contacts) requestPhone(ctx context.Context, actor Actor, number string, resend bool) error {
 	for range maxTries {
 		q, version := asked{purpose: PurposePhone, subject: number, target: number, resend: resend}, int64(0)
 		if actor.isUser() {
 			acc, err := c.account(ctx, actor, actor.UserID())
 			if err != nil {
-				return Outgoing{}, err
+				return err
 			}
 			q.user, q.subject, version = acc.User, acc.ID, acc.Version
 		}
 		out, err := c.pose(ctx, actor, q)
 		if err != nil {
-			return Outgoing{}, err
+			return err
 		}
-		err = c.store.InsertChallenge(ctx, ChallengeInsert{Outgoing: out, IfVersion: version, Event: c.event(actor, EventPhoneAsked, q.user, "")})
+		err = c.put(ctx, ChallengeInsert{Outgoing: out, IfVersion: version, Event: c.event(actor, EventPhoneAsked, q.user, "")})
 		if !errors.Is(err, ErrChanged) {
-			return out, err
+			return err
 		}
 	}
-	return Outgoing{}, ErrUnavailable
+	return ErrUnavailable
 }
 
 // countryStopped tells the host, once in each window, that a country gets no more codes.
@@ -351,12 +349,7 @@ func (c *Contacts) proofCounts(ctx context.Context, number string) {
 			returns = append(returns, one, one)
 		}
 	}
-	if len(returns) == 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), returnDeadline)
-	defer cancel()
-	if err := c.store.ReturnLimits(ctx, returns); err != nil {
-		c.log.WarnContext(ctx, "could not count a proof", "error", err.Error())
+	if len(returns) > 0 {
+		c.giveBack(ctx, func(ctx context.Context) error { return c.store.ReturnLimits(ctx, returns) })
 	}
 }

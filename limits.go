@@ -309,13 +309,17 @@ func (t *taken) end(ctx context.Context) {
 			returns = append(returns, LimitReturn{Key: key})
 		}
 	}
-	if len(returns) == 0 {
-		return
+	if len(returns) > 0 {
+		t.core.giveBack(ctx, func(ctx context.Context) error { return t.core.store.ReturnLimits(ctx, returns) })
 	}
+}
+
+// giveBack is best effort, and goes on when the caller is gone.
+func (c *core) giveBack(ctx context.Context, what func(ctx context.Context) error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), returnDeadline)
 	defer cancel()
-	if err := t.core.store.ReturnLimits(ctx, returns); err != nil {
-		t.core.log.WarnContext(ctx, "could not give an attempt back", slog.String("error", err.Error()))
+	if err := what(ctx); err != nil {
+		c.log.WarnContext(ctx, "could not give an attempt back", slog.String("error", err.Error()))
 	}
 }
 

@@ -385,7 +385,7 @@ func (p *Passwords) RequestReset(ctx context.Context, actor Actor, r ResetReques
 		if err != nil {
 			return err
 		}
-		err = p.store.InsertChallenge(ctx, ChallengeInsert{Outgoing: out, IfVersion: acc.Version, Event: p.event(actor, EventResetAsked, acc.User, "")})
+		err = p.put(ctx, ChallengeInsert{Outgoing: out, IfVersion: acc.Version, Event: p.event(actor, EventResetAsked, acc.User, "")})
 		if errors.Is(err, ErrChanged) {
 			if acc, _, err = p.loginAccount(ctx, r.Identifier); err != nil {
 				return err
@@ -396,7 +396,6 @@ func (p *Passwords) RequestReset(ctx context.Context, actor Actor, r ResetReques
 			return err
 		}
 		attempt.verdict = failed // it counts
-		p.queued(ctx, out)
 		return nil
 	}
 	return ErrUnavailable

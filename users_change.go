@@ -45,11 +45,7 @@ func (c *core) change(ctx context.Context, actor Actor, id string, ch UserChange
 		return User{}, Tokens{}, ErrInvalid.Field("current_password", "at most 1,024 bytes")
 	}
 	run := changing{core: c, actor: actor, ch: ch, proof: ownerProof{current: ch.CurrentPassword}}
-	defer func() {
-		if run.mail.core != nil {
-			run.mail.end(ctx)
-		}
-	}()
+	defer run.mail.end(ctx)
 	for range maxTries {
 		user, tokens, err := run.once(ctx, id)
 		if !c.again(err) {
@@ -155,9 +151,7 @@ func (run *changing) commit(ctx context.Context, w UserUpdate, self bool) (User,
 		}
 		return User{}, Tokens{}, err
 	}
-	if run.mail.core != nil {
-		run.mail.verdict = failed // it counts
-	}
+	run.mail.verdict = failed // it counts, if there is one
 	run.queued(ctx, w.Outgoing)
 	run.changed(ctx, run.before, w.Account)
 	if own.ID == "" {

@@ -91,7 +91,7 @@ func (u *Users) registerByMail(ctx context.Context, actor Actor, n NewUser) erro
 	if err != nil {
 		return err
 	}
-	defer func() { mail.end(ctx) }()
+	defer mail.end(ctx)
 	if n.Password == "" { // a hash is made either way: beside it, what is written for whom takes no time
 		if _, err := u.hashes.hash(ctx, "none"); err != nil {
 			return err
@@ -209,11 +209,7 @@ func (u *Users) tellInstead(ctx context.Context, actor Actor, holder, a Account,
 	if out.Messages, err = u.notify(ctx, actor, holder.User, a.EmailKey, n); err != nil {
 		return err
 	}
-	err = u.store.InsertChallenge(ctx, ChallengeInsert{Outgoing: out, Event: u.event(actor, EventRegisteredAgain, holder.User, string(n))})
-	if err == nil {
-		u.queued(ctx, out)
-	}
-	return err
+	return u.put(ctx, ChallengeInsert{Outgoing: out, Event: u.event(actor, EventRegisteredAgain, holder.User, string(n))})
 }
 
 // SendActivation mails a link for Auth.Activate to an account that is inactive: to have an account that an admin created
@@ -260,11 +256,7 @@ func (u *Users) sendActivation(ctx context.Context, actor Actor, id string) erro
 	if err != nil {
 		return err
 	}
-	err = u.store.InsertChallenge(ctx, ChallengeInsert{
+	return u.put(ctx, ChallengeInsert{
 		Outgoing: out, IfVersion: acc.Version, Event: u.event(actor, EventActivationAsked, acc.User, ""),
 	})
-	if err == nil {
-		u.queued(ctx, out)
-	}
-	return err
 }
