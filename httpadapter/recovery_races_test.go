@@ -74,8 +74,9 @@ func TestD01_OneTokenAtOnceUnderLimits(t *testing.T) {
 	count := atOnce(func(int) *answer { return w.do("POST", "/password/reset/confirm", body) })
 	assert.Equal(t, 1, count[200])
 	assert.Equal(t, 63, count[400]+count[429], "%v", count)
-	// 30 in 10 minutes fail from one address; of the token's five tries four may have been right but late, which costs nothing.
-	assert.GreaterOrEqual(t, count[400], 30)
+	// 30 in 10 minutes from one address: the one that succeeds may be under way, and counted, until the others are over. Of the
+	// token's five tries four may have been right but late, which costs nothing.
+	assert.GreaterOrEqual(t, count[400], 29)
 	assert.LessOrEqual(t, count[400], 34)
 }
 
