@@ -21,6 +21,7 @@ const (
 	nobody actorKind = iota
 	anonymous
 	user
+	stepping // a user whose login lacks a step
 	system
 )
 
@@ -83,8 +84,11 @@ func (a Actor) scope() Scope {
 
 // some refuses the zero Actor: it stands for a host that forgot to say who acts.
 func (a Actor) some() error {
-	if a.kind == nobody {
+	switch a.kind {
+	case nobody:
 		return errZeroActor
+	case stepping:
+		return a.identity.Step().missing()
 	}
 	return nil
 }
@@ -198,7 +202,7 @@ func (c *core) event(actor Actor, kind EventKind, target User, detail string) Ev
 	switch actor.kind {
 	case system:
 		e.ActorKind = "system"
-	case user:
+	case user, stepping:
 		e.ActorKind = "user"
 	}
 	return e
@@ -261,6 +265,17 @@ func (i *Identity) AuthTime() time.Time {
 	return time.Unix(i.c.AuthTime, 0).UTC()
 }
 
+// byPassword reports whether the login was by password.
+func (i *Identity) byPassword() bool { return slices.Contains(i.c.Methods, "pwd") }
+
+// Step is what the login of the credential still lacks, "" for nothing: only Auth.AuthenticateStep gives others.
+func (i *Identity) Step() LoginStep {
+	if i == nil {
+		return ""
+	}
+	return i.c.Step
+}
+
 // IssuedAt is when the credential was issued (claim iat).
 func (i *Identity) IssuedAt() time.Time {
 	if i == nil {
@@ -305,6 +320,9 @@ func (i *Identity) Audience() string {
 func (i *Identity) Actor() Actor {
 	if i == nil {
 		return Actor{}
+	}
+	if i.c.Step != "" {
+		return Actor{kind: stepping, identity: i}
 	}
 	return Actor{kind: user, identity: i}
 }

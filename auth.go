@@ -17,7 +17,8 @@ type LoginRequest struct {
 	Password   Secret
 }
 
-// Login checks a password and opens a session.
+// Login checks a password and opens a session. Where Config.SecondFactor asks for more, or the password has to be changed,
+// the Tokens say which Step is left, and are good for it alone.
 //
 // Unknown, inactive, without a password, wrong password: all are ErrBadCredentials after the work of one hash, so
 // neither the answer nor its time tells which (OWASP ASVS 6.3.8). A login that failed counts against the account,
@@ -65,7 +66,11 @@ func (a *Auth) Login(ctx context.Context, actor Actor, r LoginRequest) (User, To
 			attempt.verdict = failed
 			return User{}, Tokens{}, a.refused(ctx, actor, acc, EventLoginFailed, ErrBadCredentials)
 		}
-		tokens, err := a.openSession(ctx, actor, &acc, []string{"pwd"}, EventLogin)
+		step, err := a.lacks(ctx, acc, true)
+		if err != nil {
+			return User{}, Tokens{}, err
+		}
+		tokens, err := a.openSession(ctx, actor, &acc, opening{methods: []string{"pwd"}, step: step, kind: EventLogin})
 		if errors.Is(err, ErrChanged) {
 			continue // what the password was checked against is no longer true: look again
 		}
@@ -130,23 +135,41 @@ func (c *core) upgrade(ctx context.Context, actor Actor, acc Account, hash strin
 	}
 }
 
+// opening is how a session begins.
+type opening struct {
+	methods  []string
+	step     LoginStep // what the login still lacks
+	replaces string    // the session of the login that this one completes
+	kind     EventKind
+}
+
 // newSession is a session that begins now.
-func (c *core) newSession(actor Actor, userID string, methods []string) Session {
-	now := c.nowMillis()
+func (c *core) newSession(actor Actor, u User, o opening) Session {
+	now, lives := c.nowMillis(), c.lifetimes(u).Session
+	switch o.step {
+	case StepNewPassword:
+		lives = min(lives, newPasswordWithin)
+	case StepSecondFactor:
+		lives = min(lives, secondFactorWithin)
+	}
 	return Session{
-		ID: newID(), UserID: userID, CreatedAt: now, LastSeenAt: now, AuthTime: now, RotatedAt: now,
-		ExpiresAt: now.Add(c.cfg.SessionLifetime), Methods: methods, Address: actor.address, UserAgent: actor.userAgent, Counter: 1,
+		ID: newID(), UserID: u.ID, CreatedAt: now, LastSeenAt: now, AuthTime: now, RotatedAt: now,
+		ExpiresAt: now.Add(lives), Methods: o.methods, Step: o.step, Address: actor.address, UserAgent: actor.userAgent, Counter: 1,
 	}
 }
 
 // openSession inserts a session if the account is still what acc says, and issues its first tokens.
-func (c *core) openSession(ctx context.Context, actor Actor, acc *Account, methods []string, kind EventKind) (Tokens, error) {
-	s := c.newSession(actor, acc.ID, methods)
-	event := c.event(actor, kind, acc.User, "")
-	event.SessionID = s.ID
-	ended, err := c.store.InsertSession(ctx, SessionInsert{
-		Session: s, IfEpoch: acc.Epoch, Cap: c.cfg.SessionsPerUser, EndedFor: c.revocationLives(), Event: event,
-	})
+func (c *core) openSession(ctx context.Context, actor Actor, acc *Account, o opening) (Tokens, error) {
+	s := c.newSession(actor, acc.User, o)
+	w := SessionInsert{
+		Session: s, IfEpoch: acc.Epoch, Replaces: o.replaces, Cap: c.cfg.SessionsPerUser, EndedFor: c.revocationLives(),
+		Event: c.event(actor, o.kind, acc.User, ""),
+	}
+	if s.Step != "" {
+		w.Cap, w.Event.Kind, w.Event.Detail = maxStarted, EventLoginStarted, string(s.Step)
+	}
+	w.Event.SessionID = s.ID
+	ended, err := c.store.InsertSession(ctx, w)
 	revoked := make([]Revocation, len(ended))
 	for i, id := range ended {
 		revoked[i] = c.revokeSession(id)
@@ -154,33 +177,44 @@ func (c *core) openSession(ctx context.Context, actor Actor, acc *Account, metho
 	if err = c.wrote(err, revoked...); err != nil {
 		return Tokens{}, err
 	}
-	acc.LastLogin = s.CreatedAt
+	if s.Step == "" {
+		acc.LastLogin = s.CreatedAt
+	}
 	return c.issue(*acc, s)
 }
 
 // issue makes the tokens of a session. Epoch and roles are of one snapshot: that of acc.
 func (c *core) issue(acc Account, s Session) (Tokens, error) {
-	now := c.cfg.Now().UTC()
-	expires := now.Add(c.cfg.AccessLifetime)
-	if expires.After(s.ExpiresAt) {
-		expires = s.ExpiresAt
-	}
+	now, lives := c.cfg.Now().UTC(), c.lifetimes(acc.User)
+	end := earlier(s.ExpiresAt, s.CreatedAt.Add(lives.Session))
 	claims := &accessClaims{
-		Subject: acc.ID, Session: s.ID, Customer: acc.CustomerID, Roles: acc.roleCodes(), Epoch: acc.Epoch,
-		Methods: s.Methods, AuthTime: s.AuthTime.Unix(), IssuedAt: now.Unix(), ExpiresAt: expires.Unix(),
+		Subject: acc.ID, Session: s.ID, Customer: acc.CustomerID, Roles: acc.roleCodes(), Epoch: acc.Epoch, Step: s.Step,
+		Methods: s.Methods, AuthTime: s.AuthTime.Unix(), IssuedAt: now.Unix(), ExpiresAt: earlier(now.Add(lives.Access), end).Unix(),
+	}
+	if s.Step != "" {
+		claims.Roles, claims.ExpiresAt = []string{}, s.ExpiresAt.Unix()
 	}
 	access, err := c.tokens.signAccess(claims)
 	if err != nil {
 		return Tokens{}, err
 	}
-	return Tokens{
-		Access: access, ExpiresAt: time.Unix(claims.ExpiresAt, 0).UTC(),
-		Refresh: c.tokens.signRefresh(s.ID, s.Counter), RefreshExpiresAt: s.ExpiresAt,
-	}, nil
+	t := Tokens{Access: access, ExpiresAt: time.Unix(claims.ExpiresAt, 0).UTC(), Step: s.Step}
+	if s.Step == "" {
+		t.Refresh, t.RefreshExpiresAt = c.tokens.signRefresh(s.ID, s.Counter), end
+	}
+	return t, nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // IssueTokens opens a session for a user who proved who they are in a way the host knows (single sign-on, a second
-// factor). methods say how (RFC 8176). Only System. ErrNotFound; ErrBadCredentials for an inactive user.
+// factor). methods say how (RFC 8176). The session is whole: neither Config.SecondFactor nor a password that has to be
+// changed is asked about. Only System. ErrNotFound; ErrBadCredentials for an inactive user.
 func (a *Auth) IssueTokens(ctx context.Context, actor Actor, userID string, methods ...string) (User, Tokens, error) {
 	if err := actor.hosting(); err != nil {
 		return User{}, Tokens{}, err
@@ -204,7 +238,7 @@ func (a *Auth) IssueTokens(ctx context.Context, actor Actor, userID string, meth
 		if !acc.Active {
 			return User{}, Tokens{}, ErrBadCredentials
 		}
-		tokens, err := a.openSession(ctx, actor, &acc, methods, EventTokensIssued)
+		tokens, err := a.openSession(ctx, actor, &acc, opening{methods: methods, kind: EventTokensIssued})
 		if errors.Is(err, ErrChanged) {
 			continue
 		}
@@ -221,9 +255,13 @@ func (a *Auth) IssueTokens(ctx context.Context, actor Actor, userID string, meth
 // Config.Staleness; only of a token issued before everything was revoked (or the database began), or within a minute
 // after, it reads the session, once a minute.
 //
-// ErrInvalidToken, ErrTokenExpired, ErrTokenRevoked; ErrUnavailable when the revocations cannot be read: it fails
-// closed.
+// ErrInvalidToken, ErrTokenExpired, ErrTokenRevoked; ErrNewPasswordRequired and ErrSecondFactorRequired for the token of a login
+// that lacks a step; ErrUnavailable when the revocations cannot be read: it fails closed.
 func (a *Auth) Authenticate(ctx context.Context, access string) (*Identity, error) {
+	return a.AuthenticateStep(ctx, access, "")
+}
+
+func (a *Auth) authenticate(ctx context.Context, access string) (*Identity, error) {
 	if a.bound != nil {
 		return nil, ErrInTx
 	}
@@ -305,9 +343,9 @@ func (a *Auth) refresh(ctx context.Context, actor Actor, id string, counter int6
 	}
 	s, acc, now := sa.Session, sa.Account, a.nowMillis()
 	switch {
-	case !acc.Active:
+	case !acc.Active, s.Step != "":
 		return Tokens{}, a.refreshFailed(ctx, actor, ErrTokenRevoked)
-	case !now.Before(s.ExpiresAt), now.Sub(s.LastSeenAt) >= a.cfg.SessionIdle:
+	case a.over(s, acc.User, now):
 		return Tokens{}, a.refreshFailed(ctx, actor, ErrTokenExpired)
 	case counter == s.Counter:
 		err := a.store.RotateSession(ctx, SessionRotation{
@@ -328,6 +366,12 @@ func (a *Auth) refresh(ctx context.Context, actor Actor, id string, counter int6
 		a.log.WarnContext(ctx, "a used refresh token came back; its session was ended", slog.String("user", acc.ID), slog.String("session", s.ID))
 		return Tokens{}, a.refreshFailed(ctx, actor, ErrTokenRevoked)
 	}
+}
+
+// over reports whether a session has reached its absolute or idle end.
+func (c *core) over(s Session, u User, now time.Time) bool {
+	lives := c.lifetimes(u)
+	return !now.Before(earlier(s.ExpiresAt, s.CreatedAt.Add(lives.Session))) || now.Sub(s.LastSeenAt) >= lives.Idle
 }
 
 // refreshFailed counts a refresh token that does not hold.
@@ -444,6 +488,7 @@ func (a *Auth) Activate(ctx context.Context, actor Actor, token, password Secret
 		w.Account.PasswordHash = hash
 		w.Account.Active, w.Account.EmailVerified, w.Account.Pending = true, true, false
 		w.TakesPlace, w.EndSessions, w.Voids = !before.Active, true, allPurposes
+		w.EndCredentials = !before.EmailVerified
 		return nil
 	}})
 	return user, err

@@ -114,8 +114,8 @@ func (c *core) poseEmail(ctx context.Context, actor Actor, q asked) (Outgoing, e
 
 // ConfirmEmail takes the token of a mailed link: the address is the account's, and proven. All sessions that were opened
 // before end with all pending codes and links, since somebody else may have registered with the address; so does the mark of
-// a number proven before. The actor's own session goes on, if it is the account's (the returned Tokens take the place of
-// theirs), and so does the mark then. A proof of what was proven already ends nothing. After a change the old address is told.
+// a number proven before, and every second factor. The actor's own session goes on, if it is the account's (the returned Tokens take the place of
+// theirs), and so do those then. A proof of what was proven already ends nothing. After a change the old address is told.
 //
 // ErrInvalidLink for a token that is unknown, used, expired or void; ErrEmailTaken; ErrRateLimited.
 func (c *Contacts) ConfirmEmail(ctx context.Context, actor Actor, token Secret) (User, Tokens, error) {
@@ -142,7 +142,7 @@ func (c *Contacts) ConfirmEmail(ctx context.Context, actor Actor, token Secret) 
 			if err != nil {
 				return err
 			}
-			a.PhoneVerified = a.PhoneVerified && own
+			a.PhoneVerified, w.EndCredentials = a.PhoneVerified && own, !own
 		}
 		if t.Purpose == PurposeEmailChange {
 			a.Email, a.EmailKey = t.Display, t.Target

@@ -39,38 +39,41 @@ type Error struct {
 
 // The errors that callers compare with errors.Is. Stores return these same values.
 var (
-	ErrNoCredentials   = &Error{Kind: Unauthenticated, Code: "UNAUTHORIZED", Message: "No credentials supplied."}
-	ErrBadCredentials  = &Error{Kind: Unauthenticated, Code: "UNAUTHORIZED", Message: "Wrong credentials."}
-	ErrInvalidToken    = &Error{Kind: Unauthenticated, Code: "UNAUTHORIZED", Message: "Invalid token."}
-	ErrTokenExpired    = &Error{Kind: Unauthenticated, Code: "TOKEN_EXPIRED", Message: "The token has expired."}
-	ErrTokenRevoked    = &Error{Kind: Unauthenticated, Code: "TOKEN_REVOKED", Message: "The token was revoked."}
-	ErrForbidden       = &Error{Kind: Forbidden, Code: "FORBIDDEN", Message: "You may not do this."}
-	ErrWrongPassword   = &Error{Kind: Forbidden, Code: "FORBIDDEN", Message: "The current password is wrong."}
-	ErrNotFresh        = &Error{Kind: Forbidden, Code: "NOT_FRESH", Message: "Give the current password or log in again first."}
-	ErrRoleMissing     = &Error{Kind: Forbidden, Code: "ROLE_MISSING", Message: "A role is missing."}
-	ErrNotFound        = &Error{Kind: NotFound, Code: "NOT_FOUND", Message: "Not found."}
-	ErrEmailTaken      = &Error{Kind: Conflict, Code: "CONFLICT", Message: "This e-mail address is in use.", Fields: map[string][]string{"email": {"already in use"}}}
-	ErrUsernameTaken   = &Error{Kind: Conflict, Code: "CONFLICT", Message: "This username is in use.", Fields: map[string][]string{"username": {"already in use"}}}
-	ErrPhoneTaken      = &Error{Kind: Conflict, Code: "CONFLICT", Message: "This phone number is in use.", Fields: map[string][]string{"phone": {"already in use"}}}
-	ErrIDTaken         = &Error{Kind: Conflict, Code: "CONFLICT", Message: "This id is in use.", Fields: map[string][]string{"id": {"already in use"}}}
-	ErrRoleTaken       = &Error{Kind: Conflict, Code: "CONFLICT", Message: "This role code is in use.", Fields: map[string][]string{"code": {"already in use"}}}
-	ErrRoleInUse       = &Error{Kind: Conflict, Code: "CONFLICT", Message: "The role is in use."}
-	ErrLastAdmin       = &Error{Kind: Conflict, Code: "LAST_ADMIN", Message: "The last active admin of a customer has to stay."}
-	ErrQuota           = &Error{Kind: Conflict, Code: "QUOTA", Message: "The customer has no room for another active user."}
-	ErrChanged         = &Error{Kind: Conflict, Code: "CONFLICT", Message: "It was changed meanwhile; try again."}
-	ErrInvalid         = &Error{Kind: Invalid, Code: "WRONG_DOCUMENT_FORMAT", Message: "Some fields are wrong."}
-	ErrWrongArgs       = &Error{Kind: Invalid, Code: "WRONG_ARGS", Message: "Some arguments are wrong."}
-	ErrWeakPassword    = &Error{Kind: Invalid, Code: "WEAK_PASSWORD", Message: "The password is too weak."}
-	ErrInvalidPhone    = &Error{Kind: Invalid, Code: "INVALID_PHONE", Message: "This phone number cannot be used.", Fields: map[string][]string{"phone": {"not a phone number in international form"}}}
-	ErrInvalidCode     = &Error{Kind: Invalid, Code: "INVALID_CODE", Message: "This code is wrong, used or expired."}
-	ErrInvalidLink     = &Error{Kind: Invalid, Code: "INVALID_TOKEN", Message: "This link is wrong, used or expired."}
-	ErrRateLimited     = &Error{Kind: RateLimited, Code: "RATE_LIMITED", Message: "Too many attempts; try again later."}
-	ErrUnavailable     = &Error{Kind: Unavailable, Code: "UNAVAILABLE", Message: "The service cannot answer right now; try again.", RetryAfter: time.Second}
-	ErrNoSender        = &Error{Kind: Unavailable, Code: "UNAVAILABLE", Message: "Nothing can be sent from here.", RetryAfter: time.Minute}
-	ErrInTx            = &Error{Kind: Internal, Code: "IN_TRANSACTION", Message: "This call is not possible inside a transaction of the host."}
-	errUnclassified    = &Error{Kind: Internal, Code: "INTERNAL", Message: "Internal error."}
-	errZeroActor       = &Error{Kind: Internal, Code: "INTERNAL", Message: "Internal error.", Err: errors.New("userapi: the zero Actor may do nothing; use Identity.Actor(), Anonymous() or System()")}
-	errNoUserInNewUser = ErrInvalid.Field("email", "one of email, username and phone is required")
+	ErrNoCredentials        = &Error{Kind: Unauthenticated, Code: "UNAUTHORIZED", Message: "No credentials supplied."}
+	ErrBadCredentials       = &Error{Kind: Unauthenticated, Code: "UNAUTHORIZED", Message: "Wrong credentials."}
+	ErrInvalidToken         = &Error{Kind: Unauthenticated, Code: "UNAUTHORIZED", Message: "Invalid token."}
+	ErrTokenExpired         = &Error{Kind: Unauthenticated, Code: "TOKEN_EXPIRED", Message: "The token has expired."}
+	ErrTokenRevoked         = &Error{Kind: Unauthenticated, Code: "TOKEN_REVOKED", Message: "The token was revoked."}
+	ErrForbidden            = &Error{Kind: Forbidden, Code: "FORBIDDEN", Message: "You may not do this."}
+	ErrWrongPassword        = &Error{Kind: Forbidden, Code: "FORBIDDEN", Message: "The current password is wrong."}
+	ErrNotFresh             = &Error{Kind: Forbidden, Code: "NOT_FRESH", Message: "Give the current password or log in again first."}
+	ErrNewPasswordRequired  = &Error{Kind: Forbidden, Code: "NEW_PASSWORD_REQUIRED", Message: "The password has to be changed first."}
+	ErrSecondFactorRequired = &Error{Kind: Forbidden, Code: "SECOND_FACTOR_REQUIRED", Message: "The login is not complete: a second factor is missing."}
+	ErrExternalRefused      = &Error{Kind: Forbidden, Code: "EXTERNAL_REFUSED", Message: "This login of another provider cannot be used here."}
+	ErrRoleMissing          = &Error{Kind: Forbidden, Code: "ROLE_MISSING", Message: "A role is missing."}
+	ErrNotFound             = &Error{Kind: NotFound, Code: "NOT_FOUND", Message: "Not found."}
+	ErrEmailTaken           = &Error{Kind: Conflict, Code: "CONFLICT", Message: "This e-mail address is in use.", Fields: map[string][]string{"email": {"already in use"}}}
+	ErrUsernameTaken        = &Error{Kind: Conflict, Code: "CONFLICT", Message: "This username is in use.", Fields: map[string][]string{"username": {"already in use"}}}
+	ErrPhoneTaken           = &Error{Kind: Conflict, Code: "CONFLICT", Message: "This phone number is in use.", Fields: map[string][]string{"phone": {"already in use"}}}
+	ErrIDTaken              = &Error{Kind: Conflict, Code: "CONFLICT", Message: "This id is in use.", Fields: map[string][]string{"id": {"already in use"}}}
+	ErrRoleTaken            = &Error{Kind: Conflict, Code: "CONFLICT", Message: "This role code is in use.", Fields: map[string][]string{"code": {"already in use"}}}
+	ErrRoleInUse            = &Error{Kind: Conflict, Code: "CONFLICT", Message: "The role is in use."}
+	ErrLastAdmin            = &Error{Kind: Conflict, Code: "LAST_ADMIN", Message: "The last active admin of a customer has to stay."}
+	ErrQuota                = &Error{Kind: Conflict, Code: "QUOTA", Message: "The customer has no room for another active user."}
+	ErrChanged              = &Error{Kind: Conflict, Code: "CONFLICT", Message: "It was changed meanwhile; try again."}
+	ErrInvalid              = &Error{Kind: Invalid, Code: "WRONG_DOCUMENT_FORMAT", Message: "Some fields are wrong."}
+	ErrWrongArgs            = &Error{Kind: Invalid, Code: "WRONG_ARGS", Message: "Some arguments are wrong."}
+	ErrWeakPassword         = &Error{Kind: Invalid, Code: "WEAK_PASSWORD", Message: "The password is too weak."}
+	ErrInvalidPhone         = &Error{Kind: Invalid, Code: "INVALID_PHONE", Message: "This phone number cannot be used.", Fields: map[string][]string{"phone": {"not a phone number in international form"}}}
+	ErrInvalidCode          = &Error{Kind: Invalid, Code: "INVALID_CODE", Message: "This code is wrong, used or expired."}
+	ErrInvalidLink          = &Error{Kind: Invalid, Code: "INVALID_TOKEN", Message: "This link is wrong, used or expired."}
+	ErrRateLimited          = &Error{Kind: RateLimited, Code: "RATE_LIMITED", Message: "Too many attempts; try again later."}
+	ErrUnavailable          = &Error{Kind: Unavailable, Code: "UNAVAILABLE", Message: "The service cannot answer right now; try again.", RetryAfter: time.Second}
+	ErrNoSender             = &Error{Kind: Unavailable, Code: "UNAVAILABLE", Message: "Nothing can be sent from here.", RetryAfter: time.Minute}
+	ErrInTx                 = &Error{Kind: Internal, Code: "IN_TRANSACTION", Message: "This call is not possible inside a transaction of the host."}
+	errUnclassified         = &Error{Kind: Internal, Code: "INTERNAL", Message: "Internal error."}
+	errZeroActor            = &Error{Kind: Internal, Code: "INTERNAL", Message: "Internal error.", Err: errors.New("userapi: the zero Actor may do nothing; use Identity.Actor(), Anonymous() or System()")}
+	errNoUserInNewUser      = ErrInvalid.Field("email", "one of email, username and phone is required")
 )
 
 // Error gives code, message, fields and cause, as far as they are there: it is for logs and terminals, not for clients.

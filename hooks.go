@@ -91,6 +91,11 @@ const (
 	EventCodeRefused      EventKind = "code.refused"
 	EventCountryStopped   EventKind = "sms.country_stopped" // too few of the codes sent there come back
 	EventMessageFailed    EventKind = "message.failed"
+
+	EventLoginStarted       EventKind = "login.started"        // the password was right, a step is left
+	EventCredentialChanged  EventKind = "credential.changed"   // Detail names the kind
+	EventCredentialDeleted  EventKind = "credential.deleted"   // likewise
+	EventSecondFactorFailed EventKind = "second_factor.failed" // a wrong code
 )
 
 // after runs a past-tense hook, or queues it on an API bound to a host's transaction.

@@ -47,6 +47,8 @@ const (
 	LimitRefresh  = "refresh"  // counts refresh tokens that did not hold
 	LimitRegister = "register" // counts registrations
 
+	LimitSecondFactor = "second_factor" // counts codes of a second factor that were wrong
+
 	// What is sent; the first window of each is the cool-down between two messages.
 	LimitReset      = "reset"
 	LimitActivation = "activation" // also counts what is written to an address that is registered already
@@ -70,18 +72,19 @@ const (
 
 // DefaultLimits is
 //
-//	login=5/10m/account,20/m/address;password=5/10m/account;confirm=10/h/account,30/10m/address;
+//	login=5/10m/account,20/m/address;password=5/10m/account;second_factor=5/10m/account,50/d/account,20/m/address;confirm=10/h/account,30/10m/address;
 //	reset=1/m/account,10/d/account,30/h/address;activation=1/m/recipient,5/d/recipient,30/h/address;
 //	email=1/m/account,10/d/account,10/d/recipient;notice=5/h/recipient;unproven=100/15m/country;register=100/h/address;
 //	phone=1/m/recipient,10/d/recipient,20/h/account,30/h/address,500/h/country,5000/d/instance
 func DefaultLimits() Limits {
 	return Limits{
-		LimitLogin:      {{5, 10 * minute, PerAccount}, {20, minute, PerAddress}},
-		LimitPassword:   {{5, 10 * minute, PerAccount}},
-		LimitConfirm:    {{10, hour, PerAccount}, {30, 10 * minute, PerAddress}},
-		LimitReset:      {{1, minute, PerAccount}, {10, day, PerAccount}, {30, hour, PerAddress}},
-		LimitActivation: {{1, minute, PerRecipient}, {5, day, PerRecipient}, {30, hour, PerAddress}},
-		LimitEmail:      {{1, minute, PerAccount}, {10, day, PerAccount}, {10, day, PerRecipient}},
+		LimitLogin:        {{5, 10 * minute, PerAccount}, {20, minute, PerAddress}},
+		LimitPassword:     {{5, 10 * minute, PerAccount}},
+		LimitSecondFactor: {{5, 10 * minute, PerAccount}, {50, day, PerAccount}, {20, minute, PerAddress}},
+		LimitConfirm:      {{10, hour, PerAccount}, {30, 10 * minute, PerAddress}},
+		LimitReset:        {{1, minute, PerAccount}, {10, day, PerAccount}, {30, hour, PerAddress}},
+		LimitActivation:   {{1, minute, PerRecipient}, {5, day, PerRecipient}, {30, hour, PerAddress}},
+		LimitEmail:        {{1, minute, PerAccount}, {10, day, PerAccount}, {10, day, PerRecipient}},
 		LimitPhone: {{1, minute, PerRecipient}, {10, day, PerRecipient}, {20, hour, PerAccount}, {30, hour, PerAddress},
 			{500, hour, PerCountry}, {5000, day, PerInstance}},
 		LimitUnproven: {{100, 15 * minute, PerCountry}},
@@ -103,6 +106,8 @@ var limitKinds = map[string][]LimitPer{
 	LimitUnproven:   {PerCountry},
 	LimitNotice:     {PerRecipient},
 	LimitConfirm:    {PerAccount, PerAddress},
+
+	LimitSecondFactor: {PerAccount, PerAddress},
 }
 
 // ParseLimits reads limits such as "login=5/10m/account,20/m/address;register=100/h/address" and puts them in place

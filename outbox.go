@@ -32,6 +32,9 @@ const (
 	NoticePasswordChanged   Notice = "password_changed"   // the account's password was set, by whomever
 	NoticeEmailChanged      Notice = "email_changed"      // to the former address: the account has another one now
 	NoticePhoneChanged      Notice = "phone_changed"      // the account has another verified phone number now
+
+	NoticeSecondFactorOn  Notice = "second_factor_on"  // logins ask for a second factor from now on
+	NoticeSecondFactorOff Notice = "second_factor_off" // logins ask for none any more
 )
 
 // Message is one mail or SMS. It holds secrets, all of type Secret, so that no log shows them.
@@ -116,24 +119,34 @@ func (k *tokenKeys) seal(m Message) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	gcm, err := sealer(k.outbox[k.newest])
+	return k.sealData(k.outbox, plain, []byte(m.ID))
+}
+
+// sealData encrypts with the newest of the keys (AES-256-GCM), for one place alone: bound.
+func (k *tokenKeys) sealData(keys map[string][]byte, plain, bound []byte) ([]byte, error) {
+	gcm, err := sealer(keys[k.newest])
 	if err != nil {
 		return nil, err
 	}
-	return gcm.Seal([]byte(k.newest), nil, plain, []byte(m.ID)), nil
+	return gcm.Seal([]byte(k.newest), nil, plain, bound), nil
 }
 
-// open reads what seal made. It fails on anything that was made with an unknown secret, for another row, or touched.
-func (k *tokenKeys) open(id string, sealed []byte) (Message, error) {
+// openData reads what sealData made. It fails on anything that was made with an unknown secret, for another place, or touched.
+func (k *tokenKeys) openData(keys map[string][]byte, sealed, bound []byte) ([]byte, error) {
 	size := len(k.newest)
-	if len(sealed) < size || k.outbox[string(sealed[:size])] == nil {
-		return Message{}, errors.New("userapi: sealed with a secret that is not known here")
+	if len(sealed) < size || keys[string(sealed[:size])] == nil {
+		return nil, errors.New("userapi: sealed with a secret that is not known here")
 	}
-	gcm, err := sealer(k.outbox[string(sealed[:size])])
+	gcm, err := sealer(keys[string(sealed[:size])])
 	if err != nil {
-		return Message{}, err
+		return nil, err
 	}
-	plain, err := gcm.Open(nil, nil, sealed[size:], []byte(id))
+	return gcm.Open(nil, nil, sealed[size:], bound)
+}
+
+// open reads what seal made.
+func (k *tokenKeys) open(id string, sealed []byte) (Message, error) {
+	plain, err := k.openData(k.outbox, sealed, []byte(id))
 	if err != nil {
 		return Message{}, err
 	}
@@ -296,7 +309,8 @@ func (c *core) deliver(ctx context.Context, row SealedMessage) delivered {
 }
 
 // ownersNotices tell an owner what happened to the account. What strangers cause has the budgets of what they asked for.
-var ownersNotices = map[Notice]bool{NoticePasswordChanged: true, NoticeEmailChanged: true, NoticePhoneChanged: true}
+var ownersNotices = map[Notice]bool{NoticePasswordChanged: true, NoticeEmailChanged: true, NoticePhoneChanged: true,
+	NoticeSecondFactorOn: true, NoticeSecondFactorOff: true}
 
 // noticeBudget counts such a notice to an address that nobody has proven: the account may be somebody's way to fill a
 // stranger's mailbox. At a proven one nothing is left out.

@@ -295,13 +295,14 @@ func readableHash(stored string) bool {
 type Passwords struct{ *core }
 
 // Change changes the actor's own password, by the current one. Every other session ends; the returned tokens replace
-// the actor's. ErrWrongPassword, ErrRateLimited after too many of those, ErrWeakPassword, ErrInvalid.
+// the actor's. It is also what the token of a login is good for whose password has to be changed (StepNewPassword): then the
+// new password has to be another. ErrWrongPassword, ErrRateLimited after too many of those, ErrWeakPassword, ErrInvalid.
 func (p *Passwords) Change(ctx context.Context, actor Actor, current, password Secret) (User, Tokens, error) {
-	if err := actor.known(); err != nil {
-		return User{}, Tokens{}, err
+	if actor.kind == stepping && actor.identity.Step() == StepNewPassword {
+		actor.kind = user // for this one call
 	}
-	if !actor.isUser() {
-		return User{}, Tokens{}, ErrForbidden
+	if err := actor.owning(); err != nil {
+		return User{}, Tokens{}, err
 	}
 	if err := wellFormedPassword(current); err != nil {
 		return User{}, Tokens{}, ErrInvalid.Field("current_password", "required, at most 1,024 bytes")
@@ -408,7 +409,8 @@ func (p *Passwords) mayReset(acc Account) bool {
 
 // Reset sets a new password by the token that RequestReset mailed. All sessions, tokens and pending challenges of the
 // account end, and nobody is logged in. That the token came back proves the mailbox, so the address is marked as proven;
-// when that is the first proof of it, the mark of a phone number goes: whoever had that proven may have been somebody else.
+// when that is the first proof of it, the mark of a phone number goes, and every second factor: whoever had those may have been
+// somebody else. Otherwise a second factor stays, and the next login asks for it (OWASP ASVS 6.4.3).
 //
 // ErrInvalidLink for a token that is unknown, used, expired or void; ErrWeakPassword and ErrInvalid, which leave the token
 // as it is; ErrRateLimited.
@@ -434,9 +436,9 @@ func (p *Passwords) Reset(ctx context.Context, actor Actor, token, password Secr
 				return err
 			}
 		}
-		w.Account.PasswordHash, w.Account.EmailVerified = hash, true
+		w.Account.PasswordHash, w.Account.MustChange, w.Account.EmailVerified = hash, false, true
 		w.Account.PhoneVerified = before.PhoneVerified && before.EmailVerified
-		w.EndSessions, w.Voids = true, allPurposes
+		w.EndSessions, w.EndCredentials, w.Voids = true, !before.EmailVerified, allPurposes
 		w.Outgoing.Messages, err = p.notify(ctx, actor, before.User, before.EmailKey, NoticePasswordChanged)
 		return err
 	}})

@@ -17,6 +17,7 @@ type Session struct {
 	Address    string    // of the last login or refresh
 	UserAgent  string    // likewise, at most 255 bytes
 
+	Step      LoginStep // what the login still lacks; "" = nothing
 	Counter   int64     // the refresh counter
 	RotatedAt time.Time // when it last went up; CreatedAt at first
 }
@@ -24,7 +25,7 @@ type Session struct {
 // Sessions lists and ends sessions.
 type Sessions struct{ *core }
 
-// List reads the sessions of a user, newest first. Oneself, admins, System. ErrForbidden, ErrNotFound.
+// List reads the sessions of a user, newest first, but those of logins that lack a step. Oneself, admins, System. ErrForbidden, ErrNotFound.
 func (s *Sessions) List(ctx context.Context, actor Actor, userID string) ([]Session, error) {
 	acc, err := s.owner(ctx, actor, userID)
 	if err != nil {
@@ -34,7 +35,7 @@ func (s *Sessions) List(ctx context.Context, actor Actor, userID string) ([]Sess
 	now := s.nowMillis()
 	live := all[:0:0]
 	for _, one := range all {
-		if now.Before(one.ExpiresAt) && now.Sub(one.LastSeenAt) < s.cfg.SessionIdle {
+		if !s.over(one, acc.User, now) && one.Step == "" {
 			live = append(live, one)
 		}
 	}

@@ -28,6 +28,7 @@ type Store interface {
 	LimitStore
 	ChallengeStore
 	OutboxStore
+	CredentialStore
 	EventStore
 	MaintenanceStore
 }
@@ -62,6 +63,7 @@ type Account struct {
 	UsernameKey  string // canonical username, globally unique; "" = none
 	NameKey      string // case-folded name for search and order, at most 2,560 bytes
 	PasswordHash string // "" = no password
+	MustChange   bool   // the password: until then a login by it is good for nothing else
 	Pending      bool   // registered by whoever asked and never activated: Sweep erases it in the end
 	Epoch        int64  // tokens of an earlier epoch are dead
 	Version      int64  // grows with every change of the row or its roles, but not with LastLogin
@@ -139,6 +141,7 @@ type UserUpdate struct {
 	EndSessions    bool     // end the sessions of the account
 	Replaces       string   // with EndSessions: ErrChanged when the account's session with this id has ended already; "" = none
 	Session        *Session // with EndSessions and Replaces: open this one in its place
+	EndCredentials bool     // delete the credentials of the account
 	Consumes       string   // ErrInvalidCode unless the account's challenge with this id is there; it ends with the write. "" = none
 	Voids          []Purpose
 	Releases       *PhoneRelease
@@ -191,8 +194,9 @@ type SessionAccount struct {
 type SessionStore interface {
 	// InsertSession adds a session if the account is active and still at w.IfEpoch, else ErrChanged. It starts by
 	// changing the account's row, so that it conflicts with whatever ends trust, on every node of a cluster, and sets
-	// LastLogin to the session's CreatedAt. Beyond w.Cap (≥ 1) the oldest other sessions end, with a Revocation each;
-	// their ids come back.
+	// LastLogin to the session's CreatedAt, unless the session lacks a Step. Beyond w.Cap (≥ 1) the oldest other sessions
+	// that lack the same Step, or none, end, with a Revocation each; their ids come back. ErrChanged also when w.Replaces has
+	// ended.
 	InsertSession(ctx context.Context, w SessionInsert) (ended []string, err error)
 	// SessionByID reads a session and its account. ErrNotFound when it has ended.
 	SessionByID(ctx context.Context, id string) (SessionAccount, error)
@@ -211,6 +215,7 @@ type SessionStore interface {
 type SessionInsert struct {
 	Session  Session
 	IfEpoch  int64
+	Replaces string // the user's session with this id ends with the write; "" = none
 	Cap      int
 	EndedFor time.Duration // how long the Revocations of ended sessions live
 	Event    Event
@@ -426,6 +431,37 @@ type MessageEnd struct {
 	ID    string
 	Void  bool  // its challenge too
 	Event Event // without ID: none
+}
+
+// Credential is what a feature keeps for an account: a second factor, the name it has at another provider. The store knows
+// its bytes only.
+type Credential struct {
+	UserID  string
+	Kind    string // which feature's, at most 32 bytes
+	Key     string // unique in its Kind, over all accounts, at most 128 bytes
+	Data    []byte // at most 8 KiB
+	Version int64  // 1 at first; grows by one with every change
+}
+
+// CredentialStore keeps what features know of accounts.
+type CredentialStore interface {
+	// Credential reads one, whosever it is. ErrNotFound.
+	Credential(ctx context.Context, kind, key string) (Credential, error)
+	// CredentialsOf reads those of an account and a kind, "" = of all kinds, ordered by kind and key.
+	CredentialsOf(ctx context.Context, userID, kind string) ([]Credential, error)
+	// PutCredential stores w.Credential: a new one where its Version is 0, else in place of the one that is at that Version.
+	// It starts by changing the account's row (ErrNotFound when there is none). ErrChanged when the key is taken, or its
+	// Version is another by now: of any number of callers who read the same, one gets nil.
+	PutCredential(ctx context.Context, w CredentialWrite) error
+	// DeleteCredential deletes the one that is at this Version. ErrChanged when there is none.
+	DeleteCredential(ctx context.Context, w CredentialWrite) error
+}
+
+// CredentialWrite is a credential to store or to delete, and what its owner is told of it.
+type CredentialWrite struct {
+	Credential Credential
+	Outgoing   Outgoing
+	Event      Event
 }
 
 // EventStore keeps the audit trail: append-only.

@@ -31,6 +31,7 @@ type Tokens struct {
 	ExpiresAt        time.Time // of Access
 	Refresh          Secret    // opaque; for Auth.Refresh and Auth.Logout alone; "" = the one the caller has goes on
 	RefreshExpiresAt time.Time // the latest moment Refresh can be used: the session's absolute end
+	Step             LoginStep // what the login still lacks, "" = nothing: until then Access is good for that alone, and Refresh is ""
 }
 
 // IsZero reports whether no tokens were issued.
@@ -38,18 +39,19 @@ func (t Tokens) IsZero() bool { return t.Access == "" }
 
 // accessClaims are the claims of an access token. Wrong JSON types are refused by the decoder, not skipped.
 type accessClaims struct {
-	Issuer    string   `json:"iss"`
-	Audience  string   `json:"aud,omitempty"`
-	Subject   string   `json:"sub"`
-	Session   string   `json:"sid"`
-	Customer  string   `json:"cid"`
-	Roles     []string `json:"roles"`
-	Epoch     int64    `json:"ep"`
-	Methods   []string `json:"amr"`
-	AuthTime  int64    `json:"auth_time"`
-	IssuedAt  int64    `json:"iat"`
-	NotBefore int64    `json:"nbf,omitempty"`
-	ExpiresAt int64    `json:"exp"`
+	Issuer    string    `json:"iss"`
+	Audience  string    `json:"aud,omitempty"`
+	Subject   string    `json:"sub"`
+	Session   string    `json:"sid"`
+	Customer  string    `json:"cid"`
+	Roles     []string  `json:"roles"`
+	Epoch     int64     `json:"ep"`
+	Methods   []string  `json:"amr"`
+	Step      LoginStep `json:"step,omitempty"`
+	AuthTime  int64     `json:"auth_time"`
+	IssuedAt  int64     `json:"iat"`
+	NotBefore int64     `json:"nbf,omitempty"`
+	ExpiresAt int64     `json:"exp"`
 }
 
 func numericDate(unix int64) (*jwt.NumericDate, error) {
@@ -75,6 +77,7 @@ type tokenKeys struct {
 	refresh          map[string][]byte     // by kid
 	challenge        map[string][]byte     // by kid
 	outbox           map[string][]byte     // by kid
+	credential       map[string][]byte     // by kid
 	cursorKey        []byte
 	limitKey         []byte
 	parser           *jwt.Parser
@@ -88,13 +91,13 @@ func derive(secret Secret, purpose string, size int) ([]byte, error) {
 func newTokenKeys(cfg Config) (*tokenKeys, error) {
 	k := &tokenKeys{
 		issuer: cfg.Issuer, audience: cfg.Audience, hmac: map[string]*accessKey{}, refresh: map[string][]byte{}, ring: cfg.Keys,
-		challenge: map[string][]byte{}, outbox: map[string][]byte{},
+		challenge: map[string][]byte{}, outbox: map[string][]byte{}, credential: map[string][]byte{},
 		parser: jwt.NewParser(jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation(),
 			jwt.WithValidMethods([]string{"HS256", "EdDSA", "ES256", "RS256"})),
 	}
 	for i, secret := range append([]Secret{cfg.Secret}, cfg.OldSecrets...) {
-		var made [7][]byte
-		for j, purpose := range []string{"key id", "access token", "refresh token", "cursor", "limit", "challenge", "outbox"} {
+		var made [8][]byte
+		for j, purpose := range []string{"key id", "access token", "refresh token", "cursor", "limit", "challenge", "outbox", "credential"} {
 			size := 32
 			if j == 0 {
 				size = 6
@@ -109,7 +112,7 @@ func newTokenKeys(cfg Config) (*tokenKeys, error) {
 		if k.ring == nil {
 			k.hmac[id] = &accessKey{alg: "HS256", sign: made[1], verify: made[1]}
 		}
-		k.refresh[id], k.challenge[id], k.outbox[id] = made[2], made[5], made[6]
+		k.refresh[id], k.challenge[id], k.outbox[id], k.credential[id] = made[2], made[5], made[6], made[7]
 		if i == 0 {
 			k.newest, k.cursorKey, k.limitKey = id, made[3], made[4]
 		}
@@ -174,7 +177,7 @@ func (k *tokenKeys) verifyAccess(token string, now time.Time) (*Identity, error)
 	switch {
 	case c.Issuer != k.issuer, c.Audience != k.audience,
 		!ValidID(c.Subject), !ValidID(c.Session), !ValidID(c.Customer), c.Epoch < 1,
-		c.ExpiresAt <= 0, c.IssuedAt <= 0, c.AuthTime <= 0, c.IssuedAt > latest, c.NotBefore > latest:
+		!c.Step.known(), c.ExpiresAt <= 0, c.IssuedAt <= 0, c.AuthTime <= 0, c.IssuedAt > latest, c.NotBefore > latest:
 		return nil, ErrInvalidToken
 	}
 	return id, nil

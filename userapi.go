@@ -36,7 +36,8 @@ type Config struct {
 	// Secret is what every key of this API is derived from (HKDF-SHA256, one key per purpose): at least 32 bytes,
 	// random. Whoever knows it can be anybody.
 	Secret Secret
-	// OldSecrets verify, and do not sign: put the former Secret here while tokens made with it live, 30 days or so. On
+	// OldSecrets verify, and do not sign: put the former Secret here while tokens made with it live, 30 days or so, and what
+	// Credentials sealed with it: that is sealed anew when it changes, a second factor whenever it is used. On
 	// several nodes put the new one here first, on all of them, and make it the Secret afterwards: a node that does not
 	// know a secret takes what was made with it for wrong.
 	OldSecrets []Secret
@@ -53,14 +54,20 @@ type Config struct {
 	SessionLifetime time.Duration // the absolute end of a session; default 30 days
 	SessionIdle     time.Duration // a session not refreshed for so long has ended; default 14 days
 	SessionsPerUser int           // the oldest end beyond it; default 100
+	// RoleLifetimes shortens those for holders of a role, by its code: {"admin": {Session: 15 * time.Minute}}.
+	RoleLifetimes map[string]Lifetimes
 
 	Registration Registration
+	// External says who may log in by Auth.LoginExternal without being known here. Default ExternalClosed.
+	External ExternalPolicy
 	// Verification is how codes and links are made and sent.
 	Verification Verification
 	// MayGrant says whether the actor ranks above a role: may give it, take it, and change a user who holds it.
 	// Default: admin above every role, nobody else above any.
 	MayGrant func(actor Actor, role string) bool
 	Password PasswordPolicy
+	// SecondFactor is asked at every login. Nil: the password is enough.
+	SecondFactor SecondFactor
 	// Limits bounds attempts. Nil = DefaultLimits; an empty map lifts them all.
 	Limits Limits
 	// DefaultRegion is the country (ISO 3166, "DE") that national phone numbers are read in. Default "": only the
@@ -110,6 +117,8 @@ type API struct {
 	Passwords *Passwords
 	Contacts  *Contacts
 
+	Credentials *Credentials
+
 	core *core
 }
 
@@ -148,7 +157,8 @@ func New(cfg Config) (*API, error) {
 }
 
 func assemble(c *core) *API {
-	return &API{Users: &Users{c}, Auth: &Auth{c}, Sessions: &Sessions{c}, Roles: &Roles{c}, Customers: &Customers{c}, Passwords: &Passwords{c}, Contacts: &Contacts{c}, core: c}
+	return &API{Users: &Users{c}, Auth: &Auth{c}, Sessions: &Sessions{c}, Roles: &Roles{c}, Customers: &Customers{c}, Passwords: &Passwords{c}, Contacts: &Contacts{c},
+		Credentials: &Credentials{c}, core: c}
 }
 
 // complete fills in the defaults and refuses what cannot work, all of it in one error.
@@ -194,6 +204,10 @@ func (cfg *Config) complete() error {
 		cfg.SessionsPerUser = 100
 	}
 	require(cfg.SessionsPerUser > 0, "SessionsPerUser has to be positive")
+	for role, lives := range cfg.RoleLifetimes {
+		require(validRoleCode(role) && lives.Access >= 0 && lives.Session >= 0 && lives.Idle >= 0 && lives.Access <= cfg.AccessLifetime &&
+			lives.Session <= cfg.SessionLifetime && lives.Idle <= cfg.SessionIdle, "RoleLifetimes names a role and durations no longer than those for all")
+	}
 	switch cfg.Registration.Policy {
 	case "":
 		cfg.Registration.Policy = RegistrationClosed
@@ -202,6 +216,15 @@ func (cfg *Config) complete() error {
 		require(cfg.Registration.Customer != "", "Registration.Customer is required unless registration is closed")
 	default:
 		require(false, "Registration.Policy is none of closed, open and verify")
+	}
+	switch cfg.External {
+	case "":
+		cfg.External = ExternalClosed
+	case ExternalClosed:
+	case ExternalOpen, ExternalAuto:
+		require(cfg.Registration.Customer != "", "Registration.Customer is required unless External is closed")
+	default:
+		require(false, "External is none of closed, open and auto")
 	}
 	cfg.Verification.complete(require)
 	fill(&cfg.Registration.PendingLifetime, 3*day)

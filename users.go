@@ -71,6 +71,8 @@ type NewUser struct {
 	Password  Secret // "" = none: the account cannot log in by password
 	Active    bool
 	Roles     []RoleRef // at most 64
+	// MustChangePassword makes the first login good for a change of the password alone.
+	MustChangePassword bool
 
 	// What only System() may say; anybody else gets ErrForbidden.
 	ID            string // "" = made here; 1 to 64 of A-Z a-z 0-9 . _ : - to keep the id of another system
@@ -91,6 +93,8 @@ type UserChange struct {
 	Active    *bool
 	Password  *Secret
 	Roles     *[]RoleRef // the whole new set, at most 64; empty = none
+	// MustChangePassword makes logins by password good for its change alone, until its owner has changed it or a reset has.
+	MustChangePassword *bool
 
 	// CurrentPassword proves that it is the owner who changes the own e-mail address or password. Without it the
 	// caller must have logged in within the last 5 minutes.
@@ -215,7 +219,7 @@ func (u *Users) newAccount(ctx context.Context, n NewUser) (Account, error) {
 	if a.Roles, err = u.resolveRoles(ctx, n.Roles); err != nil {
 		return Account{}, err
 	}
-	a.PasswordHash = n.PasswordHash
+	a.PasswordHash, a.MustChange = n.PasswordHash, n.MustChangePassword
 	if n.Password != "" {
 		if a.PasswordHash, err = u.hashNew(ctx, n.Password, a); err != nil {
 			return Account{}, err

@@ -10,15 +10,14 @@ import (
 
 // Change changes an account. What it ends: a change of the roles ends the user's access tokens; a change of e-mail or
 // password, an e-mail address marked as proven, deactivation and a move to another customer end all sessions, and with them
-// all pending codes and links. Where it
-// is the actor's own account and the actor stays, the returned Tokens take the place of theirs: of a new session where all
+// all pending codes and links; a password that has to be changed from now on ends all sessions. Where it is the actor's own account and the actor stays, the returned Tokens take the place of theirs: of a new session where all
 // have ended, else an access token alone. Otherwise they are zero.
 //
 // Where mail is wired (Verification.Mail), one's own new e-mail address has to be proven first: the old one stays, and a
 // link goes to the new one, as with Contacts.RequestEmail. Whoever's password or e-mail address was changed is told by mail.
 //
 // Oneself may change e-mail, username, phone, names and password; a service the same of users it ranks above, and the
-// names of all who hold neither admin nor service; admins and System also Active and Roles; System also CustomerID and
+// names of all who hold neither admin nor service; admins and System also Active, Roles and MustChangePassword; System also CustomerID and
 // the verified marks.
 //
 // Errors: ErrNotFound, ErrForbidden (also: the user holds a role the actor may not grant), ErrTokenRevoked (the session
@@ -60,7 +59,7 @@ func (ch UserChange) allowed(actor Actor) error {
 	if !actor.isSystem() && (ch.CustomerID != nil || ch.EmailVerified != nil || ch.PhoneVerified != nil) {
 		return ErrForbidden
 	}
-	if !actor.isSystem() && !actor.isAdmin() && (ch.Active != nil || ch.Roles != nil) {
+	if !actor.isSystem() && !actor.isAdmin() && (ch.Active != nil || ch.Roles != nil || ch.MustChangePassword != nil) {
 		return ErrForbidden
 	}
 	return nil
@@ -107,6 +106,12 @@ func (run *changing) once(ctx context.Context, id string) (User, Tokens, error) 
 		if err := run.prove(ctx, run.actor, before, &run.proof); err != nil {
 			return fail(err)
 		}
+	}
+	if self && run.ch.Password != nil {
+		if before.MustChange && *run.ch.Password == run.proof.current {
+			return fail(ErrWeakPassword.Field("password", "not the one that has to be changed"))
+		}
+		after.MustChange = false
 	}
 	var outgoing Outgoing
 	if self && after.EmailKey != before.EmailKey && after.EmailKey != "" && run.cfg.Verification.Mail != nil {
@@ -221,7 +226,7 @@ func (c *core) ownSession(ctx context.Context, actor Actor, w *UserUpdate, self,
 	case !w.EndSessions:
 		return sa.Session, nil
 	}
-	s := c.newSession(actor, w.Account.ID, id.Methods())
+	s := c.newSession(actor, w.Account.User, opening{methods: id.Methods()})
 	if !proved {
 		s.AuthTime = sa.Session.AuthTime
 	}
@@ -248,6 +253,12 @@ func (run *changing) apply(ctx context.Context, a Account) (Account, error) {
 	}
 	if ch.Active != nil {
 		a.Active, a.Pending = *ch.Active, false // somebody decided
+	}
+	if ch.MustChangePassword != nil {
+		if run.actor.is(a.ID) {
+			return a, ErrForbidden // who lays it on themselves would lift it too
+		}
+		a.MustChange = *ch.MustChangePassword
 	}
 	if ch.CustomerID != nil {
 		a.CustomerID = *ch.CustomerID
@@ -312,7 +323,7 @@ func (run *changing) write(before, after Account) UserUpdate {
 	moved := after.CustomerID != before.CustomerID
 	// A proven address ends what was opened before: it may have been somebody else who registered it.
 	proven := !before.EmailVerified && after.EmailVerified
-	shut := before.Active && !after.Active || moved || proven
+	shut := before.Active && !after.Active || moved || proven || !before.MustChange && after.MustChange
 	roles := run.ch.Roles != nil && !slices.Equal(before.Roles, after.Roles)
 	wasAdmin := before.Active && before.HasRole(RoleAdmin)
 	isAdmin := after.Active && after.HasRole(RoleAdmin) && !moved
@@ -352,7 +363,7 @@ func (run *changing) fields(roles bool) string {
 	var names []string
 	for name, set := range map[string]bool{
 		"email": ch.Email != nil, "username": ch.Username != nil, "phone": ch.Phone != nil, "name": ch.Name != nil,
-		"first_name": ch.FirstName != nil, "last_name": ch.LastName != nil, "active": ch.Active != nil, "password": ch.Password != nil,
+		"first_name": ch.FirstName != nil, "last_name": ch.LastName != nil, "active": ch.Active != nil, "password": ch.Password != nil, "must_change_password": ch.MustChangePassword != nil,
 		"roles": roles, "customer": ch.CustomerID != nil, "email_verified": ch.EmailVerified != nil, "phone_verified": ch.PhoneVerified != nil,
 	} {
 		if set {

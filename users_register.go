@@ -69,7 +69,7 @@ func (u *Users) Register(ctx context.Context, actor Actor, r SelfRegistration) (
 	if err := u.beforeCreated(ctx, a.User); err != nil {
 		return fail(err)
 	}
-	s := u.newSession(actor, a.ID, []string{"pwd"})
+	s := u.newSession(actor, a.User, opening{methods: []string{"pwd"}})
 	a.LastLogin = s.CreatedAt
 	event := u.event(actor, EventUserRegistered, a.User, "")
 	event.ActorID, event.SessionID = a.ID, s.ID

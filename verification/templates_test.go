@@ -21,7 +21,7 @@ var (
 	purposes = []userapi.Purpose{userapi.PurposeReset, userapi.PurposeActivation, userapi.PurposeEmail, userapi.PurposeEmailChange}
 	notices  = []userapi.Notice{
 		userapi.NoticeAlreadyRegistered, userapi.NoticeUsernameTaken, userapi.NoticeEmailTaken,
-		userapi.NoticePasswordChanged, userapi.NoticeEmailChanged, userapi.NoticePhoneChanged,
+		userapi.NoticePasswordChanged, userapi.NoticeEmailChanged, userapi.NoticePhoneChanged, userapi.NoticeSecondFactorOn, userapi.NoticeSecondFactorOff,
 	}
 	noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 )

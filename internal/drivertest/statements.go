@@ -46,13 +46,14 @@ func fill(t *testing.T, st Store, db *sql.DB) {
 		run(t, db, `INSERT INTO `+table+` (`+columns+`) VALUES `+strings.Join(rows, ", "))
 	}
 	insert("userapi_users", `id, customer_id, email, email_key, username, username_key, phone, verified_phone, name, first_name, last_name,
-		name_key, active, email_verified, phone_verified, password_hash, epoch, version, login_count, last_login, created_at, updated_at, pending_since`,
-		`('u#', 'c0%', '', 'u#@example.com', '', 'user#', '+1#', '+1#', '', '', '', 'name#', 1, 1, 1, 'hash', 1, 1, 0, NULL, 0, 0, NULL)`)
+		name_key, active, email_verified, phone_verified, password_hash, must_change, epoch, version, login_count, last_login, created_at, updated_at, pending_since`,
+		`('u#', 'c0%', '', 'u#@example.com', '', 'user#', '+1#', '+1#', '', '', '', 'name#', 1, 1, 1, 'hash', 0, 1, 1, 0, NULL, 0, 0, NULL)`)
 	run(t, db, `UPDATE userapi_users SET pending_since = 1 WHERE id = 'u01999'`)
 	run(t, db, `UPDATE userapi_users SET customer_id = 'c01' WHERE customer_id LIKE 'c01%'`)
 	insert("userapi_user_roles", `user_id, role_id`, `('u#', 'r01')`)
-	insert("userapi_sessions", `id, user_id, created_at, last_seen_at, expires_at, auth_time, methods, address, user_agent, counter, rotated_at`,
-		`('s#', 'u#', #, #, 9999999999999, 0, 'pwd', '', '', 0, 0)`)
+	insert("userapi_sessions", `id, user_id, created_at, last_seen_at, expires_at, auth_time, methods, address, user_agent, step, counter, rotated_at`,
+		`('s#', 'u#', #, #, 9999999999999, 0, 'pwd', '', '', '', 0, 0)`)
+	insert("userapi_credentials", `kind, cred_key, user_id, data, version`, `('totp', 'k#', 'u#', 'data', 1)`)
 	insert("userapi_revocations", `id, kind, subject, below_epoch, written_at, expires_at`, `('v#', 2, 'u#', 2, #, 9999999999999)`)
 	insert("userapi_limits", `limit_key, hits, ends_at`, `('l#', 1, 9999999999999)`)
 	insert("userapi_challenges", `purpose, subject, id, replaced, user_id, target, display, mac, tries, max_tries, expires_at`,
@@ -139,7 +140,7 @@ func callAll(t *testing.T, st Store) {
 	b.Roles = a.Roles
 	must(t, st.InsertUser(ctx, userapi.UserInsert{Account: b, Event: event()}))
 	must(t, st.ChangeUser(ctx, userapi.UserUpdate{
-		Scope: tenant, Account: a, IfVersion: 1, SetRoles: true, CustomerBefore: "c01", KeepAdmin: true, TakesPlace: true, EndSessions: true, Event: event(),
+		Scope: tenant, Account: a, IfVersion: 1, SetRoles: true, CustomerBefore: "c01", KeepAdmin: true, TakesPlace: true, EndSessions: true, EndCredentials: true, Event: event(),
 	}))
 	if err := st.ChangeUser(ctx, userapi.UserUpdate{Scope: tenant, Account: a, IfVersion: 1, CustomerBefore: "c01", Event: event()}); err == nil {
 		t.Fatal("changed twice at one version")
@@ -162,6 +163,17 @@ func callAll(t *testing.T, st Store) {
 	must(t, st.ReturnLimits(ctx, []userapi.LimitReturn{{Key: "gone"}, {Key: "l00001", Clear: true}}))
 	read(st.TakeLimits(ctx, now, take))
 	callProofs(t, st)
+	read(st.Credential(ctx, "totp", "k00001"))
+	read(st.CredentialsOf(ctx, "u00001", "totp"))
+	read(st.CredentialsOf(ctx, "u00001", ""))
+	for _, version := range []int64{0, 1, 2} {
+		c := userapi.Credential{UserID: "u00001", Kind: "totp", Key: "new", Data: []byte("x"), Version: version}
+		must(t, st.PutCredential(ctx, userapi.CredentialWrite{Credential: c, Event: event()}))
+		c.Version = version + 1
+		if version == 2 {
+			must(t, st.DeleteCredential(ctx, userapi.CredentialWrite{Credential: c, Event: event()}))
+		}
+	}
 	read(st.Sweep(ctx, userapi.SweepBefore{
 		Now: now.Add(2 * time.Hour).Add(time.Second), Idle: 400 * 24 * time.Hour, Batch: 10, PendingBefore: now,
 	}))

@@ -24,6 +24,7 @@ type Store struct {
 	counters    map[string]counter
 	challenges  map[string]userapi.Challenge
 	messages    []message
+	credentials map[credentialKey]userapi.Credential
 	events      []userapi.Event
 }
 
@@ -39,6 +40,8 @@ func New() *Store {
 		customers:  map[string]userapi.Customer{},
 		counters:   map[string]counter{},
 		challenges: map[string]userapi.Challenge{},
+
+		credentials: map[credentialKey]userapi.Credential{},
 
 		revocations: []revocation{beginning(time.Now().UnixMilli())},
 	}

@@ -19,11 +19,16 @@ func (s *Store) InsertSession(ctx context.Context, w userapi.SessionInsert) ([]s
 	if !ok || !a.Active || a.Epoch != w.IfEpoch {
 		return nil, userapi.ErrChanged
 	}
-	a.LastLogin = stamp(w.Session.CreatedAt)
-	s.accounts[a.ID] = a
-
+	if w.Replaces != "" && s.sessions[w.Replaces].UserID != a.ID {
+		return nil, userapi.ErrChanged
+	}
+	delete(s.sessions, w.Replaces)
+	if w.Session.Step == "" {
+		a.LastLogin = stamp(w.Session.CreatedAt)
+		s.accounts[a.ID] = a
+	}
 	var ended []string
-	open := s.sessionsOf(a.ID)
+	open := slices.DeleteFunc(s.sessionsOf(a.ID), func(other userapi.Session) bool { return other.Step != w.Session.Step })
 	for len(open) > max(w.Cap-1, 0) {
 		oldest := open[len(open)-1].ID
 		delete(s.sessions, oldest)

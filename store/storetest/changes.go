@@ -17,7 +17,7 @@ func (s suite) changes(t *testing.T) {
 		b.ID, b.Version = a.ID, a.Version
 		b.Email, b.EmailKey, b.Phone, b.EmailVerified, b.PhoneVerified = "New@x", f.key("new@x"), "+4935"+digits(), true, true
 		b.Name, b.FirstName, b.LastName, b.NameKey = "New", "First", "Last", "new"
-		b.Active, b.PasswordHash, b.Epoch = false, "another hash", 7
+		b.Active, b.PasswordHash, b.MustChange, b.Epoch = false, "another hash", true, 7
 		b.CreatedAt, b.LastLogin, b.UpdatedAt = f.now.Add(time.Hour), f.now.Add(2*time.Hour), f.now.Add(3*time.Hour+999*time.Microsecond)
 		must(t, f.ChangeUser(t.Context(), f.update(b)))
 		want := kept(b)

@@ -34,6 +34,7 @@ func (s suite) contexts(t *testing.T) {
 		must(t, f.send(used))
 		f.wantTry(byID(used), used, 1)
 		f.empty()
+		credential := userapi.Credential{UserID: a.ID, Kind: "totp", Key: f.key("c"), Data: []byte("x")}
 		queued := f.pose(userapi.PurposePhone, a.ID)
 		message := queued.Messages[0].ID
 
@@ -133,6 +134,10 @@ func (s suite) contexts(t *testing.T) {
 			{name: "ReturnTry", do: func(ctx context.Context) error { return f.ReturnTry(ctx, used.Challenge.ID) }, undone: func(*testing.T) { f.noTry(byID(used)) }},
 			{name: "EndChallenge", do: func(ctx context.Context) error {
 				return f.EndChallenge(ctx, userapi.ChallengeEnd{ID: queued.Challenge.ID, Event: f.event(userapi.EventPhoneProved)})
+			}},
+			{name: "PutCredential", do: func(ctx context.Context) error { return f.PutCredential(ctx, f.credential(credential)) }},
+			{name: "DeleteCredential", do: func(ctx context.Context) error {
+				return f.DeleteCredential(ctx, f.credential(userapi.Credential{UserID: a.ID, Kind: credential.Kind, Key: credential.Key, Version: 1}))
 			}},
 			{name: "AddEvent", do: func(ctx context.Context) error { return f.AddEvent(ctx, f.event(userapi.EventLoginFailed)) }},
 			{name: "Sweep", do: func(ctx context.Context) error {

@@ -40,6 +40,7 @@ func Test(t *testing.T, open func(t *testing.T) (first, second userapi.Store)) {
 	t.Run("challenges", s.challenges)
 	t.Run("challenges of a change", s.challengeChanges)
 	t.Run("outbox", s.outbox)
+	t.Run("credentials", s.credentials)
 	t.Run("events", s.events)
 	t.Run("maintenance", s.maintenance)
 	t.Run("contexts", s.contexts)

@@ -30,7 +30,7 @@ func (s suite) users(t *testing.T) {
 			a.FirstName, a.LastName = "Ann", "Smith"
 			a.Roles = []userapi.Role{editor, admin}
 			a.LastLogin, a.CreatedAt, a.UpdatedAt = odd, odd.Add(time.Millisecond), odd.Add(2*time.Millisecond)
-			a.Epoch = 1 << 40
+			a.Epoch, a.MustChange = 1<<40, true
 		})
 		must(t, f.insert(a))
 		same(t, f.read(a.ID), kept(a), "account")

@@ -23,7 +23,7 @@ const userColumns = `u.id, u.customer_id, COALESCE(u.email_key, '') AS email_key
 	u.username, u.phone, u.name, u.first_name, u.last_name, u.active, u.email_verified, u.phone_verified,
 	u.last_login, u.created_at, u.updated_at`
 
-const accountColumns = userColumns + `, u.name_key, u.password_hash, u.pending_since IS NOT NULL AS pending, u.epoch, u.version,
+const accountColumns = userColumns + `, u.name_key, u.password_hash, u.must_change, u.pending_since IS NOT NULL AS pending, u.epoch, u.version,
 	r.id AS role_id, r.code AS role_code, r.name AS role_name`
 
 const joinRoles = `LEFT JOIN userapi_user_roles ur ON ur.user_id = u.id LEFT JOIN userapi_roles r ON r.id = ur.role_id`
@@ -45,6 +45,7 @@ type accountRow struct {
 	EmailVerified bool          `db:"email_verified"`
 	PhoneVerified bool          `db:"phone_verified"`
 	PasswordHash  string        `db:"password_hash"`
+	MustChange    bool          `db:"must_change"`
 	Pending       bool          `db:"pending"`
 	Epoch         int64         `db:"epoch"`
 	Version       int64         `db:"version"`
@@ -75,7 +76,7 @@ func account(rows []accountRow) userapi.Account {
 	r := rows[0]
 	a := userapi.Account{
 		User: r.user(), EmailKey: r.EmailKey, UsernameKey: r.UsernameKey, NameKey: r.NameKey,
-		PasswordHash: r.PasswordHash, Pending: r.Pending, Epoch: r.Epoch, Version: r.Version,
+		PasswordHash: r.PasswordHash, MustChange: r.MustChange, Pending: r.Pending, Epoch: r.Epoch, Version: r.Version,
 	}
 	for _, r := range rows {
 		if r.RoleID.Valid {

@@ -8,7 +8,7 @@ import (
 )
 
 const sessionColumns = `s.id AS session_id, s.user_id AS session_user, s.created_at AS session_created, s.last_seen_at, s.expires_at,
-	s.auth_time, s.methods, s.address, s.user_agent, s.counter, s.rotated_at`
+	s.auth_time, s.methods, s.address, s.user_agent, s.step, s.counter, s.rotated_at`
 
 // The names differ from those of accountRow: one statement reads both.
 type sessionRow struct {
@@ -21,6 +21,7 @@ type sessionRow struct {
 	Methods    string `db:"methods"`
 	Address    string `db:"address"`
 	UserAgent  string `db:"user_agent"`
+	Step       string `db:"step"`
 	Counter    int64  `db:"counter"`
 	RotatedAt  int64  `db:"rotated_at"`
 }
@@ -28,7 +29,7 @@ type sessionRow struct {
 func (r sessionRow) session() userapi.Session {
 	s := userapi.Session{
 		ID: r.ID, UserID: r.UserID, CreatedAt: moment(r.CreatedAt), LastSeenAt: moment(r.LastSeenAt), ExpiresAt: moment(r.ExpiresAt),
-		AuthTime: moment(r.AuthTime), Address: r.Address, UserAgent: r.UserAgent, Counter: r.Counter, RotatedAt: moment(r.RotatedAt),
+		AuthTime: moment(r.AuthTime), Address: r.Address, UserAgent: r.UserAgent, Step: userapi.LoginStep(r.Step), Counter: r.Counter, RotatedAt: moment(r.RotatedAt),
 	}
 	if r.Methods != "" {
 		s.Methods = strings.Split(r.Methods, ",")
@@ -38,18 +39,24 @@ func (r sessionRow) session() userapi.Session {
 
 func insertSession(ctx context.Context, q conn, s userapi.Session) error {
 	_, err := q.exec(ctx, `INSERT INTO userapi_sessions
-		(id, user_id, created_at, last_seen_at, expires_at, auth_time, methods, address, user_agent, counter, rotated_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		(id, user_id, created_at, last_seen_at, expires_at, auth_time, methods, address, user_agent, step, counter, rotated_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		s.ID, s.UserID, millis(s.CreatedAt), millis(s.LastSeenAt), millis(s.ExpiresAt), millis(s.AuthTime),
-		strings.Join(s.Methods, ","), s.Address, s.UserAgent, s.Counter, millis(s.RotatedAt))
+		strings.Join(s.Methods, ","), s.Address, s.UserAgent, string(s.Step), s.Counter, millis(s.RotatedAt))
 	return err
 }
 
 // InsertSession implements userapi.SessionStore.
 func (s *Store) InsertSession(ctx context.Context, w userapi.SessionInsert) (ended []string, err error) {
 	err = s.write(ctx, w.Event, func(ctx context.Context, q conn) error {
-		n, err := q.exec(ctx, `UPDATE userapi_users SET login_count = login_count + 1, last_login = ?
-			WHERE id = ? AND epoch = ? AND active = 1`, millis(w.Session.CreatedAt), w.Session.UserID, w.IfEpoch)
+		change, args := `login_count = login_count + 1`, []any{w.Session.UserID, w.IfEpoch}
+		if w.Session.Step == "" {
+			change, args = change+`, last_login = ?`, append([]any{millis(w.Session.CreatedAt)}, args...)
+		}
+		n, err := q.exec(ctx, `UPDATE userapi_users SET `+change+` WHERE id = ? AND epoch = ? AND active = 1`, args...)
+		if err == nil && n > 0 && w.Replaces != "" {
+			n, err = q.exec(ctx, `DELETE FROM userapi_sessions WHERE id = ? AND user_id = ?`, w.Replaces, w.Session.UserID)
+		}
 		if err != nil {
 			return err
 		}
@@ -67,13 +74,14 @@ func (s *Store) InsertSession(ctx context.Context, w userapi.SessionInsert) (end
 	return ended, nil
 }
 
-// makeRoom ends the oldest sessions of the user, whose row the transaction has changed, so that w.Cap − 1 are left.
+// makeRoom ends the oldest sessions of the user, whose row the transaction has changed, so that w.Cap − 1 are left of those
+// that lack the same step.
 func (s *Store) makeRoom(ctx context.Context, q conn, w userapi.SessionInsert) (ended []string, err error) {
 	if w.Cap < 1 {
 		return nil, nil
 	}
-	err = q.query(ctx, &ended, `SELECT id FROM userapi_sessions WHERE user_id = ?
-		ORDER BY created_at DESC, id DESC LIMIT ? OFFSET ?`+s.share(), w.Session.UserID, maxEnded, w.Cap-1)
+	err = q.query(ctx, &ended, `SELECT id FROM userapi_sessions WHERE user_id = ? AND step = ?
+		ORDER BY created_at DESC, id DESC LIMIT ? OFFSET ?`+s.share(), w.Session.UserID, string(w.Session.Step), maxEnded, w.Cap-1)
 	if err != nil || len(ended) == 0 {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ func values(a userapi.Account) []any {
 	return []any{
 		a.CustomerID, a.Email, orNull(a.EmailKey), a.Username, orNull(a.UsernameKey), a.Phone, verified,
 		a.Name, a.FirstName, a.LastName, a.NameKey, a.Active, a.EmailVerified, a.PhoneVerified,
-		a.PasswordHash, a.Epoch, millis(a.UpdatedAt), pendingSince,
+		a.PasswordHash, a.MustChange, a.Epoch, millis(a.UpdatedAt), pendingSince,
 	}
 }
 
@@ -46,9 +46,9 @@ func (s *Store) InsertUser(ctx context.Context, w userapi.UserInsert) error {
 			return err
 		}
 		_, err := q.exec(ctx, `INSERT INTO userapi_users (customer_id, email, email_key, username, username_key, phone, verified_phone,
-			name, first_name, last_name, name_key, active, email_verified, phone_verified, password_hash, epoch, updated_at, pending_since,
+			name, first_name, last_name, name_key, active, email_verified, phone_verified, password_hash, must_change, epoch, updated_at, pending_since,
 			id, version, login_count, last_login, created_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, 0, ?, ?)`,
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, 0, ?, ?)`,
 			append(values(a), a.ID, lastLogin, millis(a.CreatedAt))...)
 		if err != nil {
 			return s.taken(err)
@@ -156,6 +156,11 @@ func (s *Store) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
 				return err
 			}
 		}
+		if w.EndCredentials {
+			if err := deleteAll(ctx, q, `DELETE FROM userapi_credentials WHERE user_id IN (?)`, []string{a.ID}); err != nil {
+				return err
+			}
+		}
 		if err := s.insertOutgoing(ctx, q, w.Outgoing); err != nil {
 			return err
 		}
@@ -173,7 +178,7 @@ func (s *Store) replaceAccount(ctx context.Context, q conn, w userapi.UserUpdate
 	cond, scope := scoped(w.Scope)
 	n, err := q.exec(ctx, `UPDATE userapi_users AS u`+s.d.Index("PRIMARY")+` SET customer_id = ?, email = ?, email_key = ?, username = ?, username_key = ?,
 		phone = ?, verified_phone = ?, name = ?, first_name = ?, last_name = ?, name_key = ?,
-		active = ?, email_verified = ?, phone_verified = ?, password_hash = ?, epoch = ?, updated_at = ?, pending_since = ?,
+		active = ?, email_verified = ?, phone_verified = ?, password_hash = ?, must_change = ?, epoch = ?, updated_at = ?, pending_since = ?,
 		version = version + 1
 		WHERE u.id = ? AND u.version = ?`+cond, append(append(values(w.Account), w.Account.ID, w.IfVersion), scope...)...)
 	switch {
@@ -303,6 +308,7 @@ func (s *Store) eraseUsers(ctx context.Context, q conn, ids []string) error {
 	for _, erase := range []string{
 		`DELETE FROM userapi_outbox WHERE user_id IN (?)`,
 		`DELETE FROM userapi_sessions WHERE user_id IN (?)`,
+		`DELETE FROM userapi_credentials WHERE user_id IN (?)`,
 		`DELETE FROM userapi_user_roles WHERE user_id IN (?)`,
 		`DELETE FROM userapi_users WHERE id IN (?)`,
 	} {

@@ -20,6 +20,7 @@ CREATE TABLE IF NOT EXISTS userapi_users (
 	email_verified TINYINT         NOT NULL,
 	phone_verified TINYINT         NOT NULL,
 	password_hash  VARBINARY(1024) NOT NULL,
+	must_change    TINYINT         NOT NULL,
 	epoch          BIGINT          NOT NULL,
 	version        BIGINT          NOT NULL,
 	login_count    BIGINT          NOT NULL,

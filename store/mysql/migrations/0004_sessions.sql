@@ -9,6 +9,7 @@ CREATE TABLE IF NOT EXISTS userapi_sessions (
 	methods      VARBINARY(255) NOT NULL,
 	address      VARBINARY(255) NOT NULL,
 	user_agent   VARBINARY(512) NOT NULL,
+	step         VARBINARY(32)  NOT NULL,
 	counter      BIGINT         NOT NULL,
 	rotated_at   BIGINT         NOT NULL,
 	KEY userapi_sessions_by_user (user_id, created_at, id),

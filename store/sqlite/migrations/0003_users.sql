@@ -17,6 +17,7 @@ CREATE TABLE IF NOT EXISTS userapi_users (
 	email_verified INTEGER NOT NULL,
 	phone_verified INTEGER NOT NULL,
 	password_hash  TEXT    NOT NULL,
+	must_change    INTEGER NOT NULL,
 	epoch          INTEGER NOT NULL,
 	version        INTEGER NOT NULL,
 	login_count    INTEGER NOT NULL,

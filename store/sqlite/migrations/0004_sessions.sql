@@ -8,6 +8,7 @@ CREATE TABLE IF NOT EXISTS userapi_sessions (
 	methods      TEXT    NOT NULL,
 	address      TEXT    NOT NULL,
 	user_agent   TEXT    NOT NULL,
+	step         TEXT    NOT NULL,
 	counter      INTEGER NOT NULL,
 	rotated_at   INTEGER NOT NULL
 );

@@ -1,0 +1,172 @@
+package storetest
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/userapi/userapi"
+)
+
+func (s suite) credentials(t *testing.T) {
+	db := s.database(t)
+
+	t.Run("a credential comes back as it was given", func(t *testing.T) {
+		f := db.tenant(t)
+		a := f.add()
+		data := make([]byte, 8<<10)
+		for i := range data {
+			data[i] = byte(i * 7)
+		}
+		c := userapi.Credential{UserID: a.ID, Kind: strings.Repeat("k", 32), Key: f.key(strings.Repeat("é", (128-len(f.tag))/2)), Data: data}
+		must(t, f.PutCredential(t.Context(), f.credential(c)))
+		c.Version = 1
+		got, err := db.second.Credential(t.Context(), c.Kind, c.Key)
+		must(t, err)
+		same(t, got, c, "credential")
+		got.Data[0]++
+		same(t, f.credentialsOf(a.ID, ""), []userapi.Credential{c}, "credentials, sharing no memory")
+		same(t, f.read(a.ID), a, "the account, at the same version")
+	})
+
+	t.Run("those of an account are listed by kind and key", func(t *testing.T) {
+		f := db.tenant(t)
+		a, other := f.add(), f.add()
+		b2, b1, a1 := f.hold(a.ID, "b", "2"), f.hold(a.ID, "b", "1"), f.hold(a.ID, "a", "1")
+		f.hold(other.ID, "a", "of another")
+		same(t, f.credentialsOf(a.ID, ""), []userapi.Credential{a1, b1, b2}, "all")
+		same(t, f.credentialsOf(a.ID, "b"), []userapi.Credential{b1, b2}, "of one kind")
+		same(t, len(f.credentialsOf(a.ID, "c")), 0, "of none")
+		for _, key := range []string{"", "1", strings.ToUpper(b1.Key), b1.Key + " "} {
+			_, err := f.Credential(t.Context(), "b", key)
+			is(t, err, userapi.ErrNotFound)
+		}
+		_, err := f.Credential(t.Context(), "a", b2.Key)
+		is(t, err, userapi.ErrNotFound)
+	})
+
+	t.Run("it is replaced and deleted only as it was read, and by its owner", func(t *testing.T) {
+		f := db.tenant(t)
+		a, other := f.add(), f.add()
+		c := f.hold(a.ID, "totp", "x")
+		fails := func(edit func(*userapi.Credential)) {
+			t.Helper()
+			bad := c
+			edit(&bad)
+			is(t, f.PutCredential(t.Context(), f.credential(bad)), userapi.ErrChanged)
+			if bad.Version != 0 {
+				is(t, f.DeleteCredential(t.Context(), f.credential(bad)), userapi.ErrChanged)
+			}
+			same(t, f.credentialsOf(a.ID, ""), []userapi.Credential{c}, "credentials")
+		}
+		fails(func(c *userapi.Credential) { c.Version = 0 })
+		fails(func(c *userapi.Credential) { c.Version = 2 })
+		fails(func(c *userapi.Credential) { c.UserID = other.ID })
+		fails(func(c *userapi.Credential) { c.UserID, c.Version = other.ID, 0 })
+		fails(func(c *userapi.Credential) { c.Key += "y" })
+		next := c
+		next.Data = []byte("next")
+		w := f.credential(next)
+		w.Outgoing = f.outgoing(userapi.PurposeEmail, a.ID)
+		must(t, f.PutCredential(t.Context(), w))
+		next.Version = 2
+		same(t, f.credentialsOf(a.ID, ""), []userapi.Credential{next}, "credentials")
+		f.leaves(w.Outgoing)
+		is(t, f.DeleteCredential(t.Context(), f.credential(c)), userapi.ErrChanged)
+		must(t, f.DeleteCredential(t.Context(), f.credential(next)))
+		is(t, f.DeleteCredential(t.Context(), f.credential(next)), userapi.ErrChanged)
+		same(t, len(f.credentialsOf(a.ID, "")), 0, "credentials")
+	})
+
+	t.Run("it goes with its account, and where a change says so", func(t *testing.T) {
+		f := db.tenant(t)
+		a, gone, other := f.add(), f.add(), f.add()
+		f.hold(a.ID, "totp", "a")
+		f.hold(gone.ID, "totp", "gone")
+		kept := f.hold(other.ID, "totp", "other")
+		must(t, f.ChangeUser(t.Context(), f.update(a)))
+		same(t, len(f.credentialsOf(a.ID, "")), 1, "after a change of another kind")
+		must(t, f.ChangeUser(t.Context(), f.update(f.read(a.ID), func(w *userapi.UserUpdate) { w.EndCredentials = true })))
+		must(t, f.DeleteUser(t.Context(), f.deletion(gone, false)))
+		same(t, len(f.credentialsOf(a.ID, ""))+len(f.credentialsOf(gone.ID, "")), 0, "credentials")
+		same(t, f.credentialsOf(other.ID, ""), []userapi.Credential{kept}, "of somebody else")
+		is(t, f.PutCredential(t.Context(), f.credential(userapi.Credential{UserID: gone.ID, Kind: "totp", Key: f.key("late"), Data: []byte("x")})), userapi.ErrNotFound)
+	})
+
+	db.every(t, "of many who change one credential as they read it, one does", func(t *testing.T, f *tenant) {
+		a := f.add()
+		one(t, db.race(racers, func(i int, st userapi.Store) error {
+			return st.PutCredential(t.Context(), f.credential(userapi.Credential{UserID: a.ID, Kind: "totp", Key: f.key("new"), Data: []byte{byte(i)}}))
+		}), userapi.ErrChanged)
+		c := f.credentialsOf(a.ID, "totp")[0]
+		one(t, db.race(racers, func(i int, st userapi.Store) error {
+			if i%4 == 0 {
+				return st.DeleteCredential(t.Context(), f.credential(c))
+			}
+			return st.PutCredential(t.Context(), f.credential(userapi.Credential{UserID: a.ID, Kind: "totp", Key: c.Key, Data: []byte{byte(i)}, Version: c.Version}))
+		}), userapi.ErrChanged)
+	})
+
+	db.every(t, "no credential is left of an account that goes meanwhile", func(t *testing.T, f *tenant) {
+		a := f.add()
+		results := db.race(racers, func(i int, st userapi.Store) error {
+			if i == racers/2 {
+				return st.DeleteUser(t.Context(), f.deletion(a, false))
+			}
+			return st.PutCredential(t.Context(), f.credential(userapi.Credential{UserID: a.ID, Kind: "totp", Key: f.key(newID()), Data: []byte("x")}))
+		})
+		winners(t, results, userapi.ErrNotFound)
+		must(t, results[racers/2])
+		same(t, len(f.credentialsOf(a.ID, "")), 0, "credentials")
+	})
+
+	db.every(t, "a login is completed once, and keeps to its own cap", func(t *testing.T, f *tenant) {
+		a := f.add()
+		whole := f.open(a)
+		before := f.read(a.ID).LastLogin
+		lacking := f.session(a.ID)
+		lacking.Step = userapi.StepSecondFactor
+		w := f.login(lacking, a.Epoch)
+		w.Cap = 1
+		_, err := f.InsertSession(t.Context(), w)
+		must(t, err)
+		same(t, f.read(a.ID).LastLogin, before, "last login")
+		got, err := f.SessionByID(t.Context(), lacking.ID)
+		must(t, err)
+		same(t, got.Session, keptSession(lacking), "session")
+		one(t, db.race(racers, func(_ int, st userapi.Store) error {
+			w := f.login(f.session(a.ID), a.Epoch)
+			w.Replaces = lacking.ID
+			_, err := st.InsertSession(t.Context(), w)
+			return err
+		}), userapi.ErrChanged)
+		open := sessionIDs(f.sessionsOf(a.ID))
+		same(t, len(open), 2, "sessions")
+		same(t, open[1], whole.ID, "the one that was there")
+		stranger := f.add()
+		w = f.login(f.session(stranger.ID), stranger.Epoch)
+		w.Replaces = whole.ID
+		_, err = f.InsertSession(t.Context(), w)
+		is(t, err, userapi.ErrChanged)
+		same(t, len(f.sessionsOf(a.ID)), 2, "sessions")
+	})
+}
+
+func (f *tenant) credential(c userapi.Credential) userapi.CredentialWrite {
+	return userapi.CredentialWrite{Credential: c, Event: f.event(userapi.EventCredentialChanged)}
+}
+
+// hold stores a credential, whose key no other tenant has.
+func (f *tenant) hold(userID, kind, key string) userapi.Credential {
+	f.t.Helper()
+	c := userapi.Credential{UserID: userID, Kind: kind, Key: f.key(key), Data: []byte("data of " + key)}
+	must(f.t, f.PutCredential(f.t.Context(), f.credential(c)))
+	c.Version = 1
+	return c
+}
+
+func (f *tenant) credentialsOf(userID, kind string) []userapi.Credential {
+	f.t.Helper()
+	found, err := f.CredentialsOf(f.t.Context(), userID, kind)
+	must(f.t, err)
+	return found
+}
