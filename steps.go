@@ -73,6 +73,11 @@ func (a *Auth) AuthenticateStep(ctx context.Context, access string, step LoginSt
 	return id, nil
 }
 
+// FreshWithin reports whether the identity's user proved who they are within the last d; a refresh does not count.
+func (a *Auth) FreshWithin(id *Identity, d time.Duration) bool {
+	return id != nil && a.cfg.Now().Sub(id.AuthTime()) < d
+}
+
 // CompleteLogin opens the session of a login that lacked its second factor: actor is that of its token. verify looks at what
 // the user showed, and uses it up; it is called once at most, after the attempt was counted (LimitSecondFactor). method goes into
 // the claim amr (RFC 8176: "otp"). The token is good for one completion.

@@ -24,6 +24,9 @@ func (a *Adapter) setCookies(w http.ResponseWriter, t userapi.Tokens) error {
 		return errCookieTooLarge
 	}
 	http.SetCookie(w, a.cookie(a.cfg.AccessCookie, access, t.ExpiresAt))
+	if t.Step != "" { // the refresh cookie of an earlier login would complete this one
+		a.forget(w, a.cfg.RefreshCookie)
+	}
 	if t.Refresh != "" {
 		http.SetCookie(w, a.cookie(a.cfg.RefreshCookie, string(t.Refresh), t.RefreshExpiresAt))
 	}
@@ -32,11 +35,14 @@ func (a *Adapter) setCookies(w http.ResponseWriter, t userapi.Tokens) error {
 
 // clearCookies makes the browser forget both cookies. Only a cookie with the same attributes replaces the other.
 func (a *Adapter) clearCookies(w http.ResponseWriter) {
-	for _, name := range []string{a.cfg.AccessCookie, a.cfg.RefreshCookie} {
-		c := a.cookie(name, "", time.Unix(1, 0))
-		c.MaxAge = -1
-		http.SetCookie(w, c)
-	}
+	a.forget(w, a.cfg.AccessCookie)
+	a.forget(w, a.cfg.RefreshCookie)
+}
+
+func (a *Adapter) forget(w http.ResponseWriter, name string) {
+	c := a.cookie(name, "", time.Unix(1, 0))
+	c.MaxAge = -1
+	http.SetCookie(w, c)
 }
 
 func (a *Adapter) cookie(name, value string, expires time.Time) *http.Cookie {
@@ -97,7 +103,7 @@ func (c *call) refreshToken(body *userapi.Secret) (userapi.Secret, error) {
 
 // deliver gives tokens the way Config.Tokens says.
 func (c *call) deliver(t userapi.Tokens) (tokensOut, error) {
-	out := tokensOut{Exp: t.ExpiresAt.Unix()}
+	out := tokensOut{Exp: t.ExpiresAt.Unix(), Step: string(t.Step)}
 	if c.cfg.Tokens != CookieOnly {
 		out.AccessToken, out.RefreshToken = string(t.Access), string(t.Refresh)
 	}

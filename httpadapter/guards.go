@@ -17,6 +17,7 @@ const (
 	cookieless                    // everybody, since no cookie is read or set; no API key
 	recognised                    // the same, but a valid credential is known
 	connected                     // a valid credential
+	passwordChange                // a valid credential, or a login that lacks nothing but a new password
 	phoneProof                    // a valid credential; without any whoever may have a phone number proven
 	bySession                     // a valid credential that belongs to a session
 	selfOrAdmin                   // the user {id}, or an admin
@@ -34,6 +35,8 @@ func (g guard) String() string {
 		return "public, or connected"
 	case connected:
 		return "connected"
+	case passwordChange:
+		return "connected, or a login whose password has to be changed"
 	case phoneProof:
 		return "connected, or public with Verification.AnonymousPhone"
 	case bySession:
@@ -56,11 +59,15 @@ func (g guard) admit(c *call) error {
 	switch g {
 	case public, logoutGuard, cookieless:
 		return g.admitAnyone(c)
-	case recognised, connected, phoneProof, bySession, selfOrAdmin, selfAdminService, admin, registration:
+	case recognised, connected, passwordChange, phoneProof, bySession, selfOrAdmin, selfAdminService, admin, registration:
 	default:
 		return userapi.ErrForbidden
 	}
-	cred, err := c.authenticate(c.r)
+	step := userapi.LoginStep("")
+	if g == passwordChange {
+		step = userapi.StepNewPassword
+	}
+	cred, err := c.authenticateStep(c.r, step)
 	if err != nil {
 		return g.admitUnknown(c, err)
 	}
@@ -74,7 +81,7 @@ func (g guard) admit(c *call) error {
 		self = c.path["id"] == c.identity.UserID()
 	}
 	switch {
-	case g == recognised, g == connected, g == phoneProof, g == bySession, self, c.identity.HasRole(userapi.RoleAdmin):
+	case g == recognised, g == connected, g == passwordChange, g == phoneProof, g == bySession, self, c.identity.HasRole(userapi.RoleAdmin):
 		return nil
 	case g == selfAdminService && c.identity.HasRole(userapi.RoleService):
 		return nil
@@ -90,7 +97,8 @@ func (g guard) admitUnknown(c *call, err error) error {
 		return c.admitRegistration()
 	case g == phoneProof && none && c.api.Contacts.AnonymousPhone():
 		return cookieless.admitAnyone(c)
-	case g == recognised && (userapi.AsError(err).Kind == userapi.Unauthenticated || errors.Is(err, errCrossOrigin)):
+	case g == recognised && (userapi.AsError(err).Kind == userapi.Unauthenticated || errors.Is(err, errCrossOrigin) ||
+		errors.Is(err, userapi.ErrNewPasswordRequired) || errors.Is(err, userapi.ErrSecondFactorRequired)):
 		return cookieless.admitAnyone(c) // a mailed link is opened wherever, with whatever cookie is left there
 	}
 	return err

@@ -32,6 +32,21 @@ func (c *call) decode(fields ...field) error {
 	return invalid(readObject(body, fields))
 }
 
+// ReadObject reads the body of r for a route of the host's or of a feature, as strictly as ours: a JSON object of these
+// members, each a string that may be absent. It fails with an error for WriteError.
+func (a *Adapter) ReadObject(w http.ResponseWriter, r *http.Request, members map[string]**string) error {
+	fields := make([]field, 0, len(members))
+	for name, into := range members {
+		fields = append(fields, optional(name, into))
+	}
+	return (&call{Adapter: a, w: w, r: r}).decode(fields...)
+}
+
+// WriteJSON answers r as our routes do: no cache keeps it.
+func (a *Adapter) WriteJSON(w http.ResponseWriter, r *http.Request, status int, v any) {
+	writeJSON(w, r, status, v)
+}
+
 // decodeOptional is decode for a body that may be missing. Then its Content-Type may be missing too.
 func (c *call) decodeOptional(fields ...field) error {
 	if c.r.Method == http.MethodGet || c.r.Body == nil || c.r.Body == http.NoBody {

@@ -26,6 +26,9 @@ var matrix = map[string]map[string]int{
 	"connected": {
 		"anonymous": 401, "self": 0, "other": 0, "foreign admin": 0, "service": 0, "admin": 0, "expired": 401, "revoked": 401, "deactivated": 401, "api key": 401,
 	},
+	"connected, or a login whose password has to be changed": {
+		"anonymous": 401, "self": 0, "other": 0, "foreign admin": 0, "service": 0, "admin": 0, "expired": 401, "revoked": 401, "deactivated": 401, "api key": 401,
+	},
 	"connected, or public with Verification.AnonymousPhone": {
 		"anonymous": 401, "self": 0, "other": 0, "foreign admin": 0, "service": 0, "admin": 0, "expired": 401, "revoked": 401, "deactivated": 401, "api key": 401,
 	},
@@ -238,7 +241,8 @@ matter. HEAD is served wherever GET is (but GET /users/logout), OPTIONS answers 
 | public | anybody; the credential is not looked at, but an ` + "`X-Api-Key`" + ` is refused (401, on logout 403) |
 | public, or connected | the same, but whoever brings a valid access token is known by it; a bad one does not matter |
 | connected | a valid access token |
-| connected, or public with Verification.AnonymousPhone | the same; with that option also anybody who brings no credential at all |
+| connected, or a login whose password has to be changed | the same; also the access token of a login with ` + "`step: new_password`" + `, which is 403 everywhere else |
+| connected, or public with Verification.AnonymousPhone | a valid access token; with that option also anybody who brings no credential at all |
 | connected by session | a valid access token, never an API key |
 | self\|admin | the user {id} (or ` + "`current`" + `), or role ` + "`admin`" + ` in the same customer |
 | self\|admin\|service | the same, or role ` + "`service`" + `, never on a user who holds ` + "`admin`" + ` or ` + "`service`" + ` |

@@ -6,6 +6,7 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/userapi/userapi"
 )
@@ -49,6 +50,35 @@ func (a *Adapter) IsSelfOrHasAnyRole(userID func(*http.Request) string, codes ..
 		}
 		return anyRole(id, codes)
 	})
+}
+
+// RequireFresh is IsConnected for who proved who they are within the last d, by password, second factor or another provider: a
+// refresh does not count. Else 403 NOT_FRESH: the client has its user log in again.
+func (a *Adapter) RequireFresh(d time.Duration) func(http.Handler) http.Handler {
+	return a.guards(func(id *userapi.Identity, _ *http.Request) error {
+		if id.SessionID() == "" || !a.api.Auth.FreshWithin(id, d) {
+			return userapi.ErrNotFresh
+		}
+		return nil
+	})
+}
+
+// RequireStep lets only a login through that lacks this step, for the route that takes it; everywhere else such a login is
+// refused. A whole session, too, is userapi.ErrForbidden here.
+func (a *Adapter) RequireStep(step userapi.LoginStep) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			cred, err := a.authenticateStep(r, step)
+			if err == nil && cred.identity.Step() != step {
+				err = userapi.ErrForbidden
+			}
+			if err != nil {
+				a.WriteError(w, r, err)
+				return
+			}
+			next.ServeHTTP(w, a.remember(r, cred))
+		})
+	}
 }
 
 func anyRole(id *userapi.Identity, codes []string) error {
@@ -125,7 +155,12 @@ func (a *Adapter) remember(r *http.Request, cred *credential) *http.Request {
 
 // authenticate finds out who sent r. ErrNoCredentials itself when there is no credential at all.
 func (a *Adapter) authenticate(r *http.Request) (*credential, error) {
-	if cred := a.known(r); cred != nil {
+	return a.authenticateStep(r, "")
+}
+
+// authenticateStep is authenticate that also knows logins which lack this step.
+func (a *Adapter) authenticateStep(r *http.Request, step userapi.LoginStep) (*credential, error) {
+	if cred := a.known(r); cred != nil && cred.identity.Step() == "" {
 		return cred, nil
 	}
 	token, byCookie, err := a.presented(r)
@@ -137,7 +172,7 @@ func (a *Adapter) authenticate(r *http.Request) (*credential, error) {
 			return nil, err
 		}
 	}
-	identity, err := a.api.Auth.Authenticate(r.Context(), token)
+	identity, err := a.api.Auth.AuthenticateStep(r.Context(), token, step)
 	if err != nil {
 		return nil, err
 	}

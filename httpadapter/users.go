@@ -59,6 +59,7 @@ type tokensOut struct {
 	Exp          int64  `json:"exp,omitempty"` // Unix seconds
 	AccessToken  string `json:"access_token,omitempty"`
 	RefreshToken string `json:"refresh_token,omitempty"`
+	Step         string `json:"step,omitempty"` // what the login lacks
 }
 
 type signedInOut struct {
@@ -91,7 +92,7 @@ func (a *Adapter) WriteLogin(w http.ResponseWriter, r *http.Request, u userapi.U
 // userIn is what a request may say of a user. A nil field was not given.
 type userIn struct {
 	email, username, phone, name, firstName, lastName *string
-	active                                            *bool
+	active, mustChange                                *bool
 	password, currentPassword                         *userapi.Secret
 	roles                                             *[]userapi.RoleRef
 }
@@ -112,6 +113,7 @@ func (in *userIn) change() userapi.UserChange {
 	return userapi.UserChange{
 		Email: in.email, Username: in.username, Phone: in.phone, Name: in.name, FirstName: in.firstName, LastName: in.lastName,
 		Active: in.active, Password: in.password, Roles: in.roles, CurrentPassword: value(in.currentPassword),
+		MustChangePassword: in.mustChange,
 	}
 }
 
@@ -133,6 +135,7 @@ func createUser(c *call) error {
 		optional("email", &in.email), optional("username", &in.username), optional("phone", &in.phone),
 		required(text("name", &name)), optional("first_name", &in.firstName), optional("last_name", &in.lastName),
 		optionalSecret("password", &in.password), required(flag("active", &in.active)), roleSet("roles", &in.roles),
+		orNull(flag("must_change_password", &in.mustChange)),
 	)
 	if err == nil {
 		err = in.asUsername()
@@ -143,7 +146,7 @@ func createUser(c *call) error {
 	user, err := c.api.Users.Create(c.r.Context(), c.actor, userapi.NewUser{
 		Email: value(in.email), Username: value(in.username), Phone: value(in.phone),
 		Name: name, FirstName: value(in.firstName), LastName: value(in.lastName),
-		Password: value(in.password), Active: *in.active, Roles: value(in.roles),
+		Password: value(in.password), Active: *in.active, Roles: value(in.roles), MustChangePassword: value(in.mustChange),
 	})
 	if err != nil {
 		return err
@@ -225,6 +228,7 @@ func replaceUser(c *call) error {
 		required(text("name", &name)), clearable("first_name", &in.firstName), clearable("last_name", &in.lastName),
 		optionalSecret("password", &in.password), optionalSecret("current_password", &in.currentPassword),
 		required(flag("active", &in.active)), roleSet("roles", &in.roles), ignored("id"), // the path says who
+		orNull(flag("must_change_password", &in.mustChange)),
 	)
 	if err == nil {
 		err = in.asUsername()
@@ -244,7 +248,7 @@ func changeUser(c *call) error {
 	err := c.decode(
 		clearable("email", &in.email), clearable("username", &in.username), clearable("phone", &in.phone),
 		clearable("name", &in.name), clearable("first_name", &in.firstName), clearable("last_name", &in.lastName),
-		flag("active", &in.active), optionalSecret("current_password", &in.currentPassword),
+		flag("active", &in.active), optionalSecret("current_password", &in.currentPassword), orNull(flag("must_change_password", &in.mustChange)),
 	)
 	if err != nil {
 		return err

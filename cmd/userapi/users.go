@@ -23,6 +23,7 @@ type userAdd struct {
 	Customer   string   `default:"default" help:"Id of the customer the user belongs to. Default: ${default}."`
 	Role       []string `placeholder:"CODE" help:"Code of a role to give; may be repeated."`
 	Inactive   bool     `help:"The user cannot log in until activated."`
+	MustChange bool     `help:"The first login is good for a change of the password alone."`
 	NoPassword bool     `help:"Do not ask for a password: the user cannot log in by one."`
 }
 
@@ -33,7 +34,7 @@ func (c *userAdd) Run(ctx context.Context) error {
 	}
 	n := userapi.NewUser{
 		Email: c.Email, Username: c.Username, Phone: c.Phone, Name: c.Name, FirstName: c.FirstName, LastName: c.LastName,
-		CustomerID: c.Customer, Active: !c.Inactive, Roles: roleRefs(c.Role),
+		CustomerID: c.Customer, Active: !c.Inactive, Roles: roleRefs(c.Role), MustChangePassword: c.MustChange,
 	}
 	return c.use(ctx, func(api *userapi.API) (err error) {
 		if !c.NoPassword {
@@ -152,6 +153,7 @@ func insteadOfNotFound(err, instead error) error {
 type userPasswd struct {
 	Database
 	Named
+	MustChange bool `help:"The next login is good for a change of the password alone."`
 }
 
 // Run sets the password.
@@ -165,7 +167,11 @@ func (c *userPasswd) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		_, _, err = api.Passwords.Set(ctx, userapi.System(), user.ID, password, "")
+		ch := userapi.UserChange{Password: &password}
+		if c.MustChange {
+			ch.MustChangePassword = &c.MustChange
+		}
+		_, _, err = api.Users.Change(ctx, userapi.System(), user.ID, ch)
 		return err
 	})
 }

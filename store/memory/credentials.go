@@ -38,7 +38,9 @@ func (s *Store) CredentialsOf(ctx context.Context, userID, kind string) ([]usera
 			found = append(found, copyCredential(c))
 		}
 	}
-	slices.SortFunc(found, func(a, b userapi.Credential) int { return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Key, b.Key)) })
+	slices.SortFunc(found, func(a, b userapi.Credential) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Key, b.Key))
+	})
 	return found, nil
 }
 
