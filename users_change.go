@@ -331,8 +331,8 @@ func (run *changing) write(before, after Account) UserUpdate {
 		Scope: run.actor.scope(), Account: after, IfVersion: before.Version, SetRoles: roles, CustomerBefore: before.CustomerID,
 		KeepAdmin:   wasAdmin && !isAdmin,
 		TakesPlace:  after.Active && (!before.Active || moved),
-		EndSessions: credential || shut,
-		Event:       run.event(run.actor, run.kind(before, after), after.User, run.fields(roles)),
+		EndSessions: credential || shut, EndCredentials: proven,
+		Event: run.event(run.actor, run.kind(before, after), after.User, run.fields(roles)),
 	}
 	if credential || shut || roles {
 		w.Account.Epoch = before.Epoch + 1

@@ -1,0 +1,185 @@
+package userapi_test
+
+import (
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/userapi/userapi"
+)
+
+func identity(subject, email string) userapi.ExternalIdentity {
+	return userapi.ExternalIdentity{Provider: "corp", Subject: subject, Email: email, EmailVerified: true, Name: "Anna"}
+}
+
+func (w *world) external(e userapi.ExternalIdentity) (userapi.User, userapi.Tokens, error) {
+	w.t.Helper()
+	return w.Auth.LoginExternal(ctx, anonymous(), e)
+}
+
+// proven creates an active user whose e-mail address is proven.
+func (w *world) proven(username string) userapi.User {
+	w.t.Helper()
+	u := w.user("default", username)
+	u, _, err := w.Users.Change(ctx, userapi.System(), u.ID, userapi.UserChange{EmailVerified: ptr(true)})
+	require.NoError(w.t, err)
+	return u
+}
+
+func TestLoginExternal_finds_the_account_by_its_proven_address_and_then_by_its_link(t *testing.T) {
+	w := newWorld(t, nil)
+	anna := w.proven("anna")
+	for _, email := range []string{"anna@example.com", " ANNA@example.com", "moved@elsewhere.example"} {
+		user, tokens, err := w.external(identity("1", email))
+		require.NoError(t, err, email)
+		assert.Equal(t, anna.ID, user.ID)
+		assert.Equal(t, w.clock.Now().Truncate(1e6), user.LastLogin)
+		id, err := w.Auth.Authenticate(ctx, string(tokens.Access))
+		require.NoError(t, err)
+		assert.Equal(t, []string{"ext"}, id.Methods())
+		w.refreshes(tokens)
+	}
+	_, _, err := w.external(identity("2", "anna@example.com"))
+	assert.ErrorIs(t, err, userapi.ErrExternalRefused, "the mailbox has changed hands: the provider calls another by it")
+	other := identity("2", "anna@example.com")
+	other.Provider = "club"
+	user, _, err := w.external(other)
+	require.NoError(t, err)
+	assert.Equal(t, anna.ID, user.ID, "each provider has a link of its own")
+}
+
+func TestLoginExternal_lets_nobody_in_who_is_not_vouched_for(t *testing.T) {
+	for _, policy := range []userapi.ExternalPolicy{"", userapi.ExternalClosed, userapi.ExternalOpen, userapi.ExternalAuto} {
+		w := newWorld(t, func(c *userapi.Config) {
+			c.External, c.Registration.Customer = policy, "default"
+		})
+		w.user("default", "unproven") // by whomever it was registered
+		off := w.proven("off")
+		_, _, err := w.external(identity("off", "off@example.com"))
+		require.NoError(t, err)
+		_, err = w.Users.Deactivate(ctx, userapi.System(), off.ID)
+		require.NoError(t, err)
+		w.proven("anna")
+		unverified := identity("9", "anna@example.com")
+		unverified.EmailVerified = false
+		for name, e := range map[string]userapi.ExternalIdentity{
+			"an address nobody has proven here": identity("1", "unproven@example.com"),
+			"inactive, by link":                 identity("off", "off@example.com"),
+			"inactive, by address":              identity("new", "off@example.com"),
+			"not verified by the provider":      unverified,
+			"no address":                        identity("3", ""),
+			"something else":                    identity("3", "anna"),
+		} {
+			_, tokens, err := w.external(e)
+			assert.ErrorIs(t, err, userapi.ErrExternalRefused, "%s: %s", policy, name)
+			assert.True(t, tokens.IsZero())
+		}
+		for _, e := range []userapi.ExternalIdentity{
+			{Subject: "1", Email: "anna@example.com", EmailVerified: true}, {Provider: "corp", Email: "anna@example.com", EmailVerified: true},
+			{Provider: "Corp:", Subject: "1", Email: "anna@example.com", EmailVerified: true},
+			{Provider: "corp", Subject: strings.Repeat("x", 256), Email: "anna@example.com", EmailVerified: true},
+		} {
+			_, _, err := w.external(e)
+			assert.ErrorIs(t, err, userapi.ErrInvalid)
+		}
+		_, _, err = w.Auth.LoginExternal(ctx, userapi.Actor{}, identity("1", "anna@example.com"))
+		assert.ErrorContains(t, err, "zero Actor")
+	}
+}
+
+func TestLoginExternal_policies(t *testing.T) {
+	t.Run("closed", func(t *testing.T) {
+		w := newWorld(t, nil)
+		_, _, err := w.external(identity("1", "anna@example.com"))
+		assert.ErrorIs(t, err, userapi.ErrExternalRefused)
+		_, err = w.Users.ByEmail(ctx, userapi.System(), "anna@example.com")
+		assert.ErrorIs(t, err, userapi.ErrNotFound)
+	})
+	t.Run("auto", func(t *testing.T) {
+		w := newWorld(t, func(c *userapi.Config) {
+			c.External, c.Registration = userapi.ExternalAuto, userapi.Registration{Customer: "default", Roles: []string{"service"}}
+		})
+		user, tokens, err := w.external(identity("1", "Anna@example.com"))
+		require.NoError(t, err)
+		w.accepted(tokens)
+		assert.True(t, user.Active && user.EmailVerified && user.HasRole("service"))
+		assert.Equal(t, []string{"Anna@example.com", "default", "Anna"}, []string{user.Email, user.CustomerID, user.Name})
+		again, _, err := w.external(identity("1", "Anna@example.com"))
+		require.NoError(t, err)
+		assert.Equal(t, user.ID, again.ID)
+		_, _, err = w.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "anna@example.com", Password: password})
+		assert.ErrorIs(t, err, userapi.ErrBadCredentials, "there is no password")
+	})
+	t.Run("open", func(t *testing.T) {
+		o := newOffice(t, func(c *userapi.Config) {
+			c.External, c.Registration.Customer, c.Limits = userapi.ExternalOpen, "default", userapi.Limits{}
+		})
+		for range 2 { // who has not confirmed is mailed again
+			user, tokens, err := o.external(identity("1", "anna@example.com"))
+			require.NoError(t, err)
+			assert.True(t, tokens.IsZero() && user.ID == "")
+		}
+		activated, err := o.Auth.Activate(ctx, anonymous(), o.receive("anna@example.com", userapi.PurposeActivation).Token, password)
+		require.NoError(t, err)
+		user, tokens, err := o.external(identity("1", "anna@example.com"))
+		require.NoError(t, err)
+		assert.Equal(t, activated.ID, user.ID)
+		o.accepted(tokens)
+	})
+	t.Run("auto takes the place of a registration that was never activated", func(t *testing.T) {
+		o := newOffice(t, func(c *userapi.Config) {
+			c.External, c.Registration = userapi.ExternalAuto, userapi.Registration{Policy: userapi.RegistrationVerify, Customer: "default"}
+		})
+		_, _, err := o.Users.Register(ctx, anonymous(), userapi.SelfRegistration{Email: "anna@example.com", Password: another})
+		require.NoError(t, err)
+		user, _, err := o.external(identity("1", "anna@example.com"))
+		require.NoError(t, err)
+		assert.True(t, user.Active)
+		_, _, err = o.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "anna@example.com", Password: another})
+		assert.ErrorIs(t, err, userapi.ErrBadCredentials)
+	})
+}
+
+func TestLoginExternal_asks_for_the_second_factor(t *testing.T) {
+	_, wire := withFactor("anna")
+	w := newWorld(t, wire)
+	w.proven("anna")
+	_, tokens, err := w.external(identity("1", "anna@example.com"))
+	require.NoError(t, err)
+	require.Equal(t, userapi.StepSecondFactor, tokens.Step)
+	id, err := w.Auth.AuthenticateStep(ctx, string(tokens.Access), userapi.StepSecondFactor)
+	require.NoError(t, err)
+	_, whole, err := w.Auth.CompleteLogin(ctx, id.Actor(), "otp", says(true))
+	require.NoError(t, err)
+	w.accepted(whole)
+}
+
+// Somebody new who logs in many times at once becomes one account with one link.
+func TestLoginExternal_at_once(t *testing.T) {
+	auto := func(c *userapi.Config) {
+		c.External, c.Registration.Customer = userapi.ExternalAuto, "default"
+	}
+	w := newWorld(t, auto)
+	other := w.second(auto)
+	ids, errs := make([]string, 64), make([]error, 64)
+	var all sync.WaitGroup
+	for i := range ids {
+		api := []*userapi.API{w.API, other}[i%2]
+		all.Go(func() {
+			var u userapi.User
+			u, _, errs[i] = api.Auth.LoginExternal(ctx, anonymous(), identity("1", "anna@example.com"))
+			ids[i] = u.ID
+		})
+	}
+	all.Wait()
+	for i := range ids {
+		require.NoError(t, errs[i])
+		assert.Equal(t, ids[0], ids[i])
+	}
+	links, err := w.Credentials.Of(ctx, userapi.System(), ids[0], "external")
+	require.NoError(t, err)
+	assert.Len(t, links, 1)
+}
