@@ -143,6 +143,16 @@ func TestLoginExternal_policies(t *testing.T) {
 	})
 }
 
+func TestLoginExternal_does_not_ask_for_a_new_password(t *testing.T) {
+	w := newWorld(t, nil)
+	anna := w.proven("anna")
+	_, _, err := w.Users.Change(ctx, userapi.System(), anna.ID, userapi.UserChange{MustChangePassword: ptr(true)})
+	require.NoError(t, err)
+	_, tokens, err := w.external(identity("1", "anna@example.com"))
+	require.NoError(t, err)
+	w.accepted(tokens)
+}
+
 func TestLoginExternal_asks_for_the_second_factor(t *testing.T) {
 	_, wire := withFactor("anna")
 	w := newWorld(t, wire)

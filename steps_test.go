@@ -163,6 +163,12 @@ func TestLogin_a_started_login_ends(t *testing.T) {
 			_, _, err := w.Passwords.Set(ctx, userapi.System(), anna.ID, password, "")
 			require.NoError(t, err)
 		},
+		"roles given": func(userapi.Tokens) {
+			for _, roles := range [][]userapi.RoleRef{{{Code: "service"}}, {}} {
+				_, _, err := w.Users.Change(ctx, userapi.System(), anna.ID, userapi.UserChange{Roles: &roles})
+				require.NoError(t, err)
+			}
+		},
 		"logged out": func(tokens userapi.Tokens) { require.NoError(t, w.Auth.Logout(ctx, anonymous(), tokens.Access)) },
 		"everything": func(userapi.Tokens) { require.NoError(t, w.Sessions.RevokeAll(ctx, userapi.System())) },
 	} {
@@ -202,6 +208,10 @@ func TestCompleteLogin_D02_D03_wrong_codes_are_counted_for_the_account(t *testin
 	_, whole, err := w.Auth.CompleteLogin(ctx, pending, "otp", says(true))
 	require.NoError(t, err, "what could not be judged was not counted, and did not end the login")
 	actor := w.actor(whole)
+	for range 3 {
+		require.ErrorIs(t, w.Auth.TrySecondFactor(ctx, actor, says(false)), userapi.ErrInvalidCode)
+	}
+	require.NoError(t, w.Auth.TrySecondFactor(ctx, actor, says(true)), "what was right begins the count anew")
 	for range 5 {
 		require.ErrorIs(t, w.Auth.TrySecondFactor(ctx, actor, says(false)), userapi.ErrInvalidCode)
 	}
@@ -256,7 +266,10 @@ func TestLogin_started_logins_push_no_session_out(t *testing.T) {
 	}
 	w.accepted(whole)
 	w.refreshes(whole)
-	_, _, err := w.Auth.CompleteLogin(ctx, last, "otp", says(true))
+	open, err := w.store.ListSessions(ctx, userapi.Scope{All: true}, last.UserID())
+	require.NoError(t, err)
+	assert.Len(t, open, 1+5, "no more than five are under way")
+	_, _, err = w.Auth.CompleteLogin(ctx, last, "otp", says(true))
 	require.NoError(t, err)
 	w.accepted(whole)
 }
