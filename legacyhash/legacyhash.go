@@ -5,7 +5,7 @@
 //	cfg.Password.Legacy = legacyhash.All()
 //
 // Parameters, salts and sums beyond bounds make a hash unreadable, however it came into the database: no password is right.
-// The bounds keep one comparison, which cannot be cancelled, at a second or two of a core in the worst case, and under 1 GiB.
+// The bounds keep one comparison, which cannot be cancelled, at two seconds of a core in the worst case, and at 1 GiB.
 // `go test -run - -bench Worst -benchtime 1x ./legacyhash` measures it; on one core of an AMD EPYC, in seconds:
 //
 //	PBKDF2      4,000,000 rounds of SHA-1 0.7, SHA-256 0.7, SHA-512 1.8
