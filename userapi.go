@@ -1,7 +1,7 @@
 // Package userapi keeps users, roles, customers (tenants) and sessions, and issues and revokes their tokens, inside
 // the host's own server and database.
 //
-// A host makes one API value from a Config and calls its nouns (Users, Auth, Sessions, Roles, Customers, Passwords, Contacts), each with an
+// A host makes one API value from a Config and calls its nouns (Users, Auth, Sessions, Roles, Memberships, Customers, Passwords, Contacts), each with an
 // Actor that says on whose behalf. The package httpadapter serves the same nouns over HTTP; the packages under store
 // keep the data. Nothing here starts a goroutine behind the host's back, reads a global or writes to the process: the
 // host owns database, mux, logger and clock.
@@ -60,7 +60,9 @@ type Config struct {
 	// MayGrant says whether the actor ranks above a role: may give it, take it, and change a user who holds it.
 	// Default: admin above every role, nobody else above any.
 	MayGrant func(actor Actor, role string) bool
-	Password PasswordPolicy
+	// Memberships are roles that count on one resource of the host's alone.
+	Memberships MembershipConfig
+	Password    PasswordPolicy
 	// Limits bounds attempts. Nil = DefaultLimits; an empty map lifts them all.
 	Limits Limits
 	// DefaultRegion is the country (ISO 3166, "DE") that national phone numbers are read in. Default "": only the
@@ -102,13 +104,14 @@ type Registration struct {
 
 // API is the library: one field per noun.
 type API struct {
-	Users     *Users
-	Auth      *Auth
-	Sessions  *Sessions
-	Roles     *Roles
-	Customers *Customers
-	Passwords *Passwords
-	Contacts  *Contacts
+	Users       *Users
+	Auth        *Auth
+	Sessions    *Sessions
+	Roles       *Roles
+	Memberships *Memberships
+	Customers   *Customers
+	Passwords   *Passwords
+	Contacts    *Contacts
 
 	core *core
 }
@@ -148,7 +151,7 @@ func New(cfg Config) (*API, error) {
 }
 
 func assemble(c *core) *API {
-	return &API{Users: &Users{c}, Auth: &Auth{c}, Sessions: &Sessions{c}, Roles: &Roles{c}, Customers: &Customers{c}, Passwords: &Passwords{c}, Contacts: &Contacts{c}, core: c}
+	return &API{Users: &Users{c}, Auth: &Auth{c}, Sessions: &Sessions{c}, Roles: &Roles{c}, Memberships: &Memberships{c}, Customers: &Customers{c}, Passwords: &Passwords{c}, Contacts: &Contacts{c}, core: c}
 }
 
 // complete fills in the defaults and refuses what cannot work, all of it in one error.
@@ -204,6 +207,7 @@ func (cfg *Config) complete() error {
 		require(false, "Registration.Policy is none of closed, open and verify")
 	}
 	cfg.Verification.complete(require)
+	cfg.Memberships.complete(require)
 	fill(&cfg.Registration.PendingLifetime, 3*day)
 	require(cfg.Registration.PendingLifetime >= cfg.Verification.LinkLifetime, "Registration.PendingLifetime has to be at least Verification.LinkLifetime")
 	if cfg.MayGrant == nil {

@@ -10,7 +10,7 @@ import (
 
 // Change changes an account. What it ends: a change of the roles ends the user's access tokens; a change of e-mail or
 // password, an e-mail address marked as proven, deactivation and a move to another customer end all sessions, and with them
-// all pending codes and links. Where it
+// all pending codes and links; that move ends all memberships too. Where it
 // is the actor's own account and the actor stays, the returned Tokens take the place of theirs: of a new session where all
 // have ended, else an access token alone. Otherwise they are zero.
 //
@@ -318,10 +318,11 @@ func (run *changing) write(before, after Account) UserUpdate {
 	isAdmin := after.Active && after.HasRole(RoleAdmin) && !moved
 	w := UserUpdate{
 		Scope: run.actor.scope(), Account: after, IfVersion: before.Version, SetRoles: roles, CustomerBefore: before.CustomerID,
-		KeepAdmin:   wasAdmin && !isAdmin,
-		TakesPlace:  after.Active && (!before.Active || moved),
-		EndSessions: credential || shut,
-		Event:       run.event(run.actor, run.kind(before, after), after.User, run.fields(roles)),
+		KeepAdmin:      wasAdmin && !isAdmin,
+		TakesPlace:     after.Active && (!before.Active || moved),
+		EndSessions:    credential || shut,
+		EndMemberships: moved,
+		Event:          run.event(run.actor, run.kind(before, after), after.User, run.fields(roles)),
 	}
 	if credential || shut || roles {
 		w.Account.Epoch = before.Epoch + 1
