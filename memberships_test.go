@@ -204,6 +204,17 @@ func TestLevels(t *testing.T) {
 		assert.ErrorIs(t, w.Memberships.Remove(ctx, userapi.System(), ann.ID, bad.Resource, bad.ResourceID), userapi.ErrNotFound)
 	}
 
+	t.Run("an inactive user has none, whatever credential they still show", func(t *testing.T) {
+		_, err := w.Users.Deactivate(ctx, userapi.System(), ann.ID)
+		require.NoError(t, err)
+		assert.Equal(t, "", level())
+		assert.ErrorIs(t, w.Memberships.Check(ctx, own, "doc", "1", "reader"), userapi.ErrRoleMissing)
+		assert.Empty(t, roles())
+		_, _, err = w.Users.Change(ctx, userapi.System(), ann.ID, userapi.UserChange{Active: ptr(true)})
+		require.NoError(t, err)
+		assert.Equal(t, "writer", level())
+	})
+
 	t.Run("a level that the host no longer names is none", func(t *testing.T) {
 		later := w.second(func(c *userapi.Config) { c.Memberships.Levels = []string{"reader", "owner"} })
 		got, err := later.Memberships.Level(ctx, own, "doc", "1")
@@ -223,6 +234,15 @@ func TestLevels(t *testing.T) {
 		_, err := off.Memberships.Set(ctx, userapi.System(), on("1", ann, "writer"))
 		assert.ErrorIs(t, err, userapi.ErrInvalid)
 		assert.ErrorIs(t, off.Memberships.Check(ctx, own, "doc", "1", "writer"), userapi.ErrRoleMissing)
+	})
+
+	t.Run("a user of another customer has none, whatever credential they still show", func(t *testing.T) {
+		bob := w.user("default", "bob")
+		_, stale := w.login("bob", password)
+		_, _, err := w.Users.Change(ctx, userapi.System(), bob.ID, userapi.UserChange{CustomerID: ptr("rival")})
+		require.NoError(t, err)
+		w.give("1", bob, "owner")
+		assert.ErrorIs(t, w.Memberships.Check(ctx, stale, "doc", "1", "reader"), userapi.ErrRoleMissing)
 	})
 
 	t.Run("all roles, however many", func(t *testing.T) {
