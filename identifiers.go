@@ -28,7 +28,10 @@ var reservedIDs = []string{"current", "login", "logout", "token", "reset-passwor
 
 // ValidID reports whether id can be the id of an account, a customer, a role or a session: 1 to 64 of A-Z a-z 0-9
 // . _ : -, not only dots, and not one of ReservedIDs.
-func ValidID(id string) bool {
+func ValidID(id string) bool { return opaqueID(id) && !slices.Contains(reservedIDs, id) }
+
+// opaqueID is ValidID for what no route has a word for.
+func opaqueID(id string) bool {
 	if len(id) == 0 || len(id) > 64 || strings.Trim(id, ".") == "" {
 		return false
 	}
@@ -37,7 +40,7 @@ func ValidID(id string) bool {
 			return false
 		}
 	}
-	return !slices.Contains(reservedIDs, id)
+	return true
 }
 
 func idByte(b byte) bool {

@@ -56,7 +56,7 @@ type LegacyHasher func(stored string) (matches func(password Secret) bool, memor
 
 // Argon2id are the parameters of RFC 9106.
 type Argon2id struct {
-	MemoryKiB uint32 // 8 × Threads to 1 GiB
+	MemoryKiB uint32 // 8 × Threads to 1 GiB; times Passes, at most 4 GiB
 	Passes    uint32 // 1 to 64
 	Threads   uint8  // 1 to 16
 }
@@ -198,10 +198,10 @@ func newHashPool(p PasswordPolicy) (*hashPool, error) {
 	}, nil
 }
 
-// sane bounds parameters: those of a stored hash come from a database, and m = 4 GiB would be an attack.
+// sane bounds parameters: those of a stored hash come from a database, and m = 4 GiB, or 1 GiB 64 times over, would be an attack.
 func (a Argon2id) sane() bool {
 	return a.Threads >= 1 && a.Threads <= 16 && a.Passes >= 1 && a.Passes <= 64 &&
-		a.MemoryKiB >= 8*uint32(a.Threads) && a.MemoryKiB <= 1<<20
+		a.MemoryKiB >= 8*uint32(a.Threads) && a.MemoryKiB <= 1<<20 && uint64(a.MemoryKiB)*uint64(a.Passes) <= 1<<22
 }
 
 // within computes when there is room for it.

@@ -42,15 +42,15 @@ func (s *Sessions) List(ctx context.Context, actor Actor, userID string) ([]Sess
 	return live, err
 }
 
-// owner reads the user whose sessions these are; a service has no business with them.
-func (s *Sessions) owner(ctx context.Context, actor Actor, userID string) (Account, error) {
+// owner reads the user whose sessions or memberships these are; a service has no business with them.
+func (c *core) owner(ctx context.Context, actor Actor, userID string) (Account, error) {
 	if err := actor.known(); err != nil {
 		return Account{}, err
 	}
 	if !actor.isSystem() && !actor.isAdmin() && !actor.is(userID) {
 		return Account{}, ErrForbidden
 	}
-	return s.account(ctx, actor, userID)
+	return c.account(ctx, actor, userID)
 }
 
 // End ends one session of a user, and what may have been asked for in it: codes and links that prove a phone number or an

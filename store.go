@@ -23,6 +23,7 @@ type Store interface {
 	PasswordStore
 	SessionStore
 	RoleStore
+	MembershipStore
 	CustomerStore
 	RevocationStore
 	LimitStore
@@ -142,6 +143,7 @@ type UserUpdate struct {
 	Replaces       string   // with EndSessions: ErrChanged when the account's session with this id has ended already; "" = none
 	Session        *Session // with EndSessions and Replaces: open this one in its place
 	EndCredentials bool     // delete the credentials of the account
+	EndMemberships bool     // end the memberships of the account
 	Consumes       string   // ErrInvalidCode unless the account's challenge with this id is there; it ends with the write. "" = none
 	Voids          []Purpose
 	Releases       *PhoneRelease
@@ -260,6 +262,47 @@ type RoleStore interface {
 type RoleWrite struct {
 	Role  Role
 	Event Event
+}
+
+// MembershipStore keeps the levels of users on resources of the host's: at most one for each user, Resource and ResourceID.
+type MembershipStore interface {
+	// SetMembership adds a membership, or replaces the level of the one that is there. It starts by changing the account's row,
+	// so that it conflicts with whatever ends memberships, on every node of a cluster. ErrNotFound when the account is not in the
+	// scope, ErrChanged unless that row is at w.IfVersion, which stays as it is.
+	SetMembership(ctx context.Context, w MembershipWrite) error
+	// RemoveMembership is the same for the end of one; w.Membership.Level does not matter. ErrNotFound, and nothing written,
+	// also when there is none.
+	RemoveMembership(ctx context.Context, w MembershipWrite) error
+	// ListMemberships reads at most f.Limit memberships.
+	ListMemberships(ctx context.Context, f MembershipFilter) ([]Membership, error)
+	// EndResource ends all memberships of a resource, in whatever customer. It may end them in steps before the write with
+	// the Event: when it fails, some have ended.
+	EndResource(ctx context.Context, w ResourceEnd) error
+}
+
+// MembershipWrite is a membership to add, replace or end.
+type MembershipWrite struct {
+	Scope      Scope
+	Membership Membership
+	IfVersion  int64 // of the account
+	Event      Event
+}
+
+// MembershipFilter selects memberships of accounts in Scope: those of a user, ordered by (Resource, ResourceID); those of a
+// resource, ordered by user id; or, with both, the one there is.
+type MembershipFilter struct {
+	Scope                Scope
+	UserID               string     // "" = of all
+	Resource, ResourceID string     // both or neither
+	Active               bool       // of accounts that are active alone
+	After                Membership // keyset: those behind this one, in order; of a user's its Resource and ResourceID count, of a resource's its UserID
+	Limit                int
+}
+
+// ResourceEnd ends a resource.
+type ResourceEnd struct {
+	Resource, ResourceID string
+	Event                Event
 }
 
 // CustomerStore keeps customers.

@@ -1,7 +1,7 @@
 // Package userapi keeps users, roles, customers (tenants) and sessions, and issues and revokes their tokens, inside
 // the host's own server and database.
 //
-// A host makes one API value from a Config and calls its nouns (Users, Auth, Sessions, Roles, Customers, Passwords, Contacts), each with an
+// A host makes one API value from a Config and calls its nouns (Users, Auth, Sessions, Roles, Memberships, Customers, Passwords, Contacts), each with an
 // Actor that says on whose behalf. The package httpadapter serves the same nouns over HTTP; the packages under store
 // keep the data. Nothing here starts a goroutine behind the host's back, reads a global or writes to the process: the
 // host owns database, mux, logger and clock.
@@ -65,7 +65,9 @@ type Config struct {
 	// MayGrant says whether the actor ranks above a role: may give it, take it, and change a user who holds it.
 	// Default: admin above every role, nobody else above any.
 	MayGrant func(actor Actor, role string) bool
-	Password PasswordPolicy
+	// Memberships are roles that count on one resource of the host's alone.
+	Memberships MembershipConfig
+	Password    PasswordPolicy
 	// SecondFactor is asked at every login. Nil: the password is enough.
 	SecondFactor SecondFactor
 	// Limits bounds attempts. Nil = DefaultLimits; an empty map lifts them all.
@@ -109,13 +111,14 @@ type Registration struct {
 
 // API is the library: one field per noun.
 type API struct {
-	Users     *Users
-	Auth      *Auth
-	Sessions  *Sessions
-	Roles     *Roles
-	Customers *Customers
-	Passwords *Passwords
-	Contacts  *Contacts
+	Users       *Users
+	Auth        *Auth
+	Sessions    *Sessions
+	Roles       *Roles
+	Memberships *Memberships
+	Customers   *Customers
+	Passwords   *Passwords
+	Contacts    *Contacts
 
 	Credentials *Credentials
 
@@ -157,7 +160,7 @@ func New(cfg Config) (*API, error) {
 }
 
 func assemble(c *core) *API {
-	return &API{Users: &Users{c}, Auth: &Auth{c}, Sessions: &Sessions{c}, Roles: &Roles{c}, Customers: &Customers{c}, Passwords: &Passwords{c}, Contacts: &Contacts{c},
+	return &API{Users: &Users{c}, Auth: &Auth{c}, Sessions: &Sessions{c}, Roles: &Roles{c}, Memberships: &Memberships{c}, Customers: &Customers{c}, Passwords: &Passwords{c}, Contacts: &Contacts{c},
 		Credentials: &Credentials{c}, core: c}
 }
 
@@ -227,6 +230,7 @@ func (cfg *Config) complete() error {
 		require(false, "External is none of closed, open and auto")
 	}
 	cfg.Verification.complete(require)
+	cfg.Memberships.complete(require)
 	fill(&cfg.Registration.PendingLifetime, 3*day)
 	require(cfg.Registration.PendingLifetime >= cfg.Verification.LinkLifetime, "Registration.PendingLifetime has to be at least Verification.LinkLifetime")
 	if cfg.MayGrant == nil {

@@ -352,7 +352,7 @@ func (u *Users) Deactivate(ctx context.Context, actor Actor, id string) (User, e
 	return user, err
 }
 
-// Delete erases a user with their sessions. The audit trail keeps the id. Only admins and System. ErrNotFound,
+// Delete erases a user with their sessions and memberships. The audit trail keeps the id. Only admins and System. ErrNotFound,
 // ErrForbidden, ErrLastAdmin.
 func (u *Users) Delete(ctx context.Context, actor Actor, id string) error {
 	if err := actor.managing(); err != nil {

@@ -10,7 +10,8 @@ import (
 
 // Change changes an account. What it ends: a change of the roles ends the user's access tokens; a change of e-mail or
 // password, an e-mail address marked as proven, deactivation and a move to another customer end all sessions, and with them
-// all pending codes and links; a password that has to be changed from now on ends all sessions. Where it is the actor's own account and the actor stays, the returned Tokens take the place of theirs: of a new session where all
+// all pending codes and links; that move ends all memberships too, and a password that has to be changed from now on all sessions.
+// Where it is the actor's own account and the actor stays, the returned Tokens take the place of theirs: of a new session where all
 // have ended, else an access token alone. Otherwise they are zero.
 //
 // Where mail is wired (Verification.Mail), one's own new e-mail address has to be proven first: the old one stays, and a
@@ -331,7 +332,7 @@ func (run *changing) write(before, after Account) UserUpdate {
 		Scope: run.actor.scope(), Account: after, IfVersion: before.Version, SetRoles: roles, CustomerBefore: before.CustomerID,
 		KeepAdmin:   wasAdmin && !isAdmin,
 		TakesPlace:  after.Active && (!before.Active || moved),
-		EndSessions: credential || shut, EndCredentials: proven,
+		EndSessions: credential || shut, EndCredentials: proven, EndMemberships: moved,
 		Event: run.event(run.actor, run.kind(before, after), after.User, run.fields(roles)),
 	}
 	if credential || shut || roles {

@@ -49,7 +49,7 @@ func (u *Users) List(ctx context.Context, actor Actor, q UserQuery) (UserPage, e
 	if len(users) > limit {
 		page.Users, page.HasNext = users[:limit:limit], true
 		last := page.Users[limit-1]
-		page.Cursor = u.cursor(actor, q, last.ID, foldForSearch(last.DisplayName()))
+		page.Cursor = u.cursor(q.bound(actor), [2]string{last.ID, foldForSearch(last.DisplayName())})
 	}
 	return page, nil
 }
@@ -78,10 +78,11 @@ func (u *Users) filter(actor Actor, q UserQuery) (UserFilter, error) {
 		bad = bad.Field("offset", "0 or more")
 	}
 	if q.Cursor != "" {
-		var ok bool
-		if f.AfterID, f.AfterName, ok = u.openCursor(actor, q); !ok {
+		at, ok := u.openCursor(q.bound(actor), q.Cursor)
+		if !ok {
 			bad = bad.Field("cursor", "not a cursor of this list")
 		}
+		f.AfterID, f.AfterName = at[0], at[1]
 		if q.Offset != 0 {
 			bad = bad.Field("offset", "not together with cursor")
 		}
@@ -92,29 +93,33 @@ func (u *Users) filter(actor Actor, q UserQuery) (UserFilter, error) {
 	return f, nil
 }
 
-// cursor makes the cursor of a list's next page. It is bound to the caller's customer and to the query, so that a
-// forged or foreign one is found out.
-func (c *core) cursor(actor Actor, q UserQuery, id, name string) string {
-	body, _ := json.Marshal([2]string{id, name})
-	return base64.RawURLEncoding.EncodeToString(append(c.cursorMAC(actor, q, body), body...))
-}
-
-func (c *core) openCursor(actor Actor, q UserQuery) (id, name string, ok bool) {
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(q.Cursor)
-	if err != nil || len(raw) < sha256.Size || !hmac.Equal(raw[:sha256.Size], c.cursorMAC(actor, q, raw[sha256.Size:])) {
-		return "", "", false
-	}
-	var at [2]string
-	err = json.Unmarshal(raw[sha256.Size:], &at)
-	return at[0], at[1], err == nil
-}
-
-func (c *core) cursorMAC(actor Actor, q UserQuery, body []byte) []byte {
+// bound is what a cursor of this list belongs to: the caller's customer and the query.
+func (q UserQuery) bound(actor Actor) []any {
 	active := "any"
 	if q.Active != nil {
 		active = strconv.FormatBool(*q.Active)
 	}
-	bound, _ := json.Marshal([]any{actor.scope(), q.Email, q.Name, q.MatchAll, q.Prefix, active})
+	return []any{actor.scope(), q.Email, q.Name, q.MatchAll, q.Prefix, active}
+}
+
+// cursor makes the cursor of a list's next page, behind the row with this key. It is bound to what the list is of, so that a
+// forged or foreign one is found out.
+func (c *core) cursor(list []any, key [2]string) string {
+	body, _ := json.Marshal(key)
+	return base64.RawURLEncoding.EncodeToString(append(c.cursorMAC(list, body), body...))
+}
+
+func (c *core) openCursor(list []any, cursor string) (key [2]string, ok bool) {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
+	if err != nil || len(raw) < sha256.Size || !hmac.Equal(raw[:sha256.Size], c.cursorMAC(list, raw[sha256.Size:])) {
+		return key, false
+	}
+	err = json.Unmarshal(raw[sha256.Size:], &key)
+	return key, err == nil
+}
+
+func (c *core) cursorMAC(list []any, body []byte) []byte {
+	bound, _ := json.Marshal(list)
 	mac := hmac.New(sha256.New, c.tokens.cursorKey)
 	mac.Write(bound)
 	mac.Write([]byte{0})

@@ -191,7 +191,8 @@ func (u *Users) replacePending(ctx context.Context, actor Actor, old, a Account)
 	}
 	err = u.wrote(u.store.ChangeUser(ctx, UserUpdate{
 		Scope: Scope{All: true}, Account: a, IfVersion: old.Version, CustomerBefore: old.CustomerID, SetRoles: true,
-		Outgoing: out, Event: u.event(actor, EventRegisteredAgain, a.User, "pending"),
+		EndMemberships: true, // they were given to who registered before
+		Outgoing:       out, Event: u.event(actor, EventRegisteredAgain, a.User, "pending"),
 	}))
 	if err != nil {
 		return err

@@ -1,7 +1,7 @@
 // Package httpadapter serves the nouns of a userapi.API over net/http, and guards the routes of the host.
 //
 // An Adapter is made of sections (Users, Auth, Roles, Password, Verification), which are plain http.Handlers: the host mounts them
-// where it wants to, or all at once with Handler. Its middleware (IsConnected, HasRoles, …) is func(http.Handler)
+// where it wants to, or all at once with Handler. Its middleware (IsConnected, HasRoles, HasRoleOn, …) is func(http.Handler)
 // http.Handler. Nothing here redirects but IsConnected and its kin with a Config.LoginURL, and nothing wraps a
 // ResponseWriter.
 //

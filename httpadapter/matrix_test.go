@@ -51,28 +51,29 @@ var matrix = map[string]map[string]int{
 
 // bodies are requests that pass each route's form.
 var bodies = map[string]any{
-	"POST /users/login":                object{"email": "bob@acme.example", "password": password},
-	"POST /users/logout":               nil,
-	"POST /users/reset-password":       object{"email": "own", "password": "another fine phrase", "current_password": password},
-	"POST /users/":                     object{"email": "matrix@acme.example", "name": "M", "active": true},
-	"PUT /users/{id}":                  object{"email": "ann@acme.example", "name": "M", "active": true},
-	"PATCH /users/{id}":                object{"name": "M"},
-	"PATCH /users/{id}/role":           []string{"editor"},
-	"POST /users/{id}/set_password":    object{"password": "another fine phrase", "current_password": password},
-	"POST /auth/login":                 object{"email": "bob@acme.example", "password": password},
-	"POST /auth/refresh":               nil,
-	"POST /auth/logout":                nil,
-	"POST /auth/logout-all":            nil,
-	"POST /auth/activate":              object{"token": "mailed", "password": password},
-	"POST /password/change":            object{"old_password": password, "new_password": "another fine phrase"},
-	"POST /password/reset":             object{"email": "ann@acme.example"},
-	"POST /password/reset/confirm":     object{"token": "mailed", "new_password": "another fine phrase"},
-	"POST /verification/phone":         object{"phone": "+4930901820"},
-	"POST /verification/phone/confirm": object{"phone": "+4930901820", "code": "sent"},
-	"POST /verification/email":         object{"email": "matrix@acme.example", "current_password": password},
-	"POST /verification/email/confirm": object{"token": "mailed"},
-	"POST /roles/":                     object{"code": "matrix"},
-	"PATCH /roles/{code}":              object{"name": "M"},
+	"POST /users/login":                            object{"email": "bob@acme.example", "password": password},
+	"POST /users/logout":                           nil,
+	"POST /users/reset-password":                   object{"email": "own", "password": "another fine phrase", "current_password": password},
+	"POST /users/":                                 object{"email": "matrix@acme.example", "name": "M", "active": true},
+	"PUT /users/{id}":                              object{"email": "ann@acme.example", "name": "M", "active": true},
+	"PATCH /users/{id}":                            object{"name": "M"},
+	"PATCH /users/{id}/role":                       []string{"editor"},
+	"POST /users/{id}/set_password":                object{"password": "another fine phrase", "current_password": password},
+	"PUT /users/{id}/memberships/{resource}/{rid}": object{"level": "member"},
+	"POST /auth/login":                             object{"email": "bob@acme.example", "password": password},
+	"POST /auth/refresh":                           nil,
+	"POST /auth/logout":                            nil,
+	"POST /auth/logout-all":                        nil,
+	"POST /auth/activate":                          object{"token": "mailed", "password": password},
+	"POST /password/change":                        object{"old_password": password, "new_password": "another fine phrase"},
+	"POST /password/reset":                         object{"email": "ann@acme.example"},
+	"POST /password/reset/confirm":                 object{"token": "mailed", "new_password": "another fine phrase"},
+	"POST /verification/phone":                     object{"phone": "+4930901820"},
+	"POST /verification/phone/confirm":             object{"phone": "+4930901820", "code": "sent"},
+	"POST /verification/email":                     object{"email": "matrix@acme.example", "current_password": password},
+	"POST /verification/email/confirm":             object{"token": "mailed"},
+	"POST /roles/":                                 object{"code": "matrix"},
+	"PATCH /roles/{code}":                          object{"name": "M"},
 }
 
 // exceptions are answers that differ from the guard's, each for a reason.
@@ -157,11 +158,14 @@ func TestH03_EveryRouteForEveryCaller(t *testing.T) {
 			for kind, want := range expected {
 				w := newWorld(t, everything)
 				how, name := w.principal(kind)
+				if strings.Contains(rt.Path, "{rid}") {
+					w.give("ann", "1", "member")
+				}
 				session := "none"
 				if list, ok := w.do("GET", "/users/"+w.ids["ann"]+"/sessions", nil, w.as("admin")).JSON["sessions"].([]any); ok && len(list) > 0 {
 					session = list[0].(object)["id"].(string)
 				}
-				path := strings.NewReplacer("{id}", w.ids["ann"], "{sid}", session, "{code}", "editor").Replace(rt.Path)
+				path := strings.NewReplacer("{id}", w.ids["ann"], "{sid}", session, "{code}", "editor", "{resource}", "doc", "{rid}", "1").Replace(rt.Path)
 				b := body
 				if o, ok := b.(object); ok && o["email"] == "own" && name != "" {
 					b = with(o, object{"email": loginName(name)})

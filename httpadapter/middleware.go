@@ -81,6 +81,16 @@ func (a *Adapter) RequireStep(step userapi.LoginStep) func(http.Handler) http.Ha
 	}
 }
 
+// HasRoleOn is IsConnected for those who have at least this level (userapi.MembershipConfig) on the resource whose id
+// idOf finds in the request; on "" nobody has any. It reads the row each time, so that a level given or taken counts at once. 403
+// ROLE_MISSING tells "<resource>-<id>-<level>". The level is that of a user of the caller's own customer: where two customers use the
+// same id for two things, the route has to tell those apart itself.
+func (a *Adapter) HasRoleOn(resource, level string, idOf func(*http.Request) string) func(http.Handler) http.Handler {
+	return a.guards(func(caller *userapi.Identity, r *http.Request) error {
+		return a.api.Memberships.Check(r.Context(), caller.Actor(), resource, idOf(r), level)
+	})
+}
+
 func anyRole(id *userapi.Identity, codes []string) error {
 	for _, code := range codes {
 		if id.HasRole(code) {

@@ -57,6 +57,10 @@ var routeTable = []route{
 	{method: "GET", section: "users", pattern: "/{id}/sessions", guard: selfOrAdmin, status: 200, handle: listSessions, summary: "The sessions of a user, newest first."},
 	{method: "DELETE", section: "users", pattern: "/{id}/sessions", guard: selfOrAdmin, status: 204, handle: endSessions, summary: "End all sessions of a user."},
 	{method: "DELETE", section: "users", pattern: "/{id}/sessions/{sid}", guard: selfOrAdmin, status: 204, handle: endSession, summary: "End one session of a user."},
+	{method: "GET", section: "users", pattern: "/{id}/memberships", guard: selfOrAdmin, status: 200, handle: listMemberships, query: []string{"limit", "cursor"}, summary: "The levels of a user on resources, 100 to a page unless limit says less; cursor, where there are more."},
+	{method: "GET", section: "users", pattern: "/{id}/memberships/{resource}/{rid}", guard: selfOrAdmin, status: 200, handle: getMembership, summary: "The level of a user on a resource."},
+	{method: "PUT", section: "users", pattern: "/{id}/memberships/{resource}/{rid}", guard: admin, body: "{level}", status: 200, handle: setMembership, summary: "Give a user a level on a resource of the admin's customer, in place of the one before."},
+	{method: "DELETE", section: "users", pattern: "/{id}/memberships/{resource}/{rid}", guard: admin, status: 204, handle: removeMembership, summary: "Take a user's level on a resource of the admin's customer."},
 
 	{method: "POST", section: "auth", pattern: "/login", guard: public, body: "{email | username, password}", status: 200, handle: login, summary: "As POST /users/login."},
 	{method: "POST", section: "auth", pattern: "/refresh", guard: public, body: "{refresh_token}, or none with the cookie", status: 200, handle: refresh, summary: "Exchange a refresh token for new tokens; sets cookies."},

@@ -87,7 +87,7 @@ func TestA09_AStartedLoginOnEveryRoute(t *testing.T) {
 			if strings.HasPrefix(rt.Guard, "public") || rt.Method+" "+rt.Path == step.takes {
 				continue
 			}
-			path := strings.NewReplacer("{id}", w.ids["ann"], "{sid}", "none", "{code}", "editor").Replace(rt.Path)
+			path := strings.NewReplacer("{id}", w.ids["ann"], "{sid}", "none", "{code}", "editor", "{resource}", "list", "{rid}", "7").Replace(rt.Path)
 			a := w.do(rt.Method, path, bodies[rt.Method+" "+rt.Path], mine)
 			assert.Equal(t, 403, a.Code, "%s %s", rt.Method, rt.Path)
 			assert.Equal(t, step.code, a.text("error_code"), "%s %s", rt.Method, rt.Path)

@@ -331,3 +331,23 @@ func TestAddressInUse(t *testing.T) {
 	assert.Contains(t, stderr, "cannot listen")
 	assert.NoFileExists(t, filepath.Join(other.dir, "userapi.db"))
 }
+
+func TestLevelsOfTheProgram(t *testing.T) {
+	t.Parallel()
+	s := newPlace(t).serve(t)
+	token := s.login("admin", s.shown())
+	status, ada := s.call("POST", "/api/users", token, map[string]any{"email": "ada@example.org", "name": "Ada", "active": true})
+	require.Equal(t, http.StatusCreated, status)
+	of := "/api/users/" + ada["id"].(string) + "/memberships"
+	for level, want := range map[string]int{"invitee": 200, "member": 200, "manager": 200, "secret": 200, "public": 422, "owner": 422} {
+		status, body := s.call("PUT", of+"/doc/1", token, map[string]string{"level": level})
+		assert.Equal(t, want, status, "%s: %v", level, body)
+	}
+	status, _ = s.call("PUT", of+"/doc/1", token, map[string]string{"level": "member"})
+	require.Equal(t, http.StatusOK, status)
+	status, body := s.call("GET", of, token, nil)
+	assert.Equal(t, http.StatusOK, status)
+	assert.Equal(t, map[string]any{"memberships": []any{map[string]any{"resource": "doc", "resource_id": "1", "level": "member"}}}, body)
+	status, _ = s.call("DELETE", of+"/doc/1", token, nil)
+	assert.Equal(t, http.StatusNoContent, status)
+}

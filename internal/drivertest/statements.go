@@ -51,6 +51,7 @@ func fill(t *testing.T, st Store, db *sql.DB) {
 	run(t, db, `UPDATE userapi_users SET pending_since = 1 WHERE id = 'u01999'`)
 	run(t, db, `UPDATE userapi_users SET customer_id = 'c01' WHERE customer_id LIKE 'c01%'`)
 	insert("userapi_user_roles", `user_id, role_id`, `('u#', 'r01')`)
+	insert("userapi_memberships", `user_id, resource, resource_id, level`, `('u#', 'doc', '%', 'member')`)
 	insert("userapi_sessions", `id, user_id, created_at, last_seen_at, expires_at, auth_time, methods, address, user_agent, step, counter, rotated_at`,
 		`('s#', 'u#', #, #, 9999999999999, 0, 'pwd', '', '', '', 0, 0)`)
 	insert("userapi_credentials", `kind, cred_key, user_id, data, version`, `('totp', 'k#', 'u#', 'data', 1)`)
@@ -124,6 +125,14 @@ func callAll(t *testing.T, st Store) {
 			read(st.ListUsers(ctx, f))
 		}
 		read(st.ListSessions(ctx, sc, "u00001"))
+		for _, f := range []userapi.MembershipFilter{
+			{UserID: "u00001"}, {UserID: "u00001", Active: true, After: userapi.Membership{Resource: "doc", ResourceID: "0"}},
+			{Resource: "doc", ResourceID: "1"}, {Resource: "doc", ResourceID: "1", After: userapi.Membership{UserID: "u00100"}},
+			{UserID: "u00001", Resource: "doc", ResourceID: "1", Active: true},
+		} {
+			f.Scope, f.Limit = sc, 21
+			read(st.ListMemberships(ctx, f))
+		}
 	}
 	read(st.SessionByID(ctx, "s00001"))
 	read(st.Roles(ctx, []string{"r01"}, []string{"role02"}))
@@ -140,7 +149,7 @@ func callAll(t *testing.T, st Store) {
 	b.Roles = a.Roles
 	must(t, st.InsertUser(ctx, userapi.UserInsert{Account: b, Event: event()}))
 	must(t, st.ChangeUser(ctx, userapi.UserUpdate{
-		Scope: tenant, Account: a, IfVersion: 1, SetRoles: true, CustomerBefore: "c01", KeepAdmin: true, TakesPlace: true, EndSessions: true, EndCredentials: true, Event: event(),
+		Scope: tenant, Account: a, IfVersion: 1, SetRoles: true, CustomerBefore: "c01", KeepAdmin: true, TakesPlace: true, EndSessions: true, EndCredentials: true, EndMemberships: true, Event: event(),
 	}))
 	if err := st.ChangeUser(ctx, userapi.UserUpdate{Scope: tenant, Account: a, IfVersion: 1, CustomerBefore: "c01", Event: event()}); err == nil {
 		t.Fatal("changed twice at one version")
@@ -162,6 +171,9 @@ func callAll(t *testing.T, st Store) {
 	read(st.TakeLimits(ctx, now, take))
 	must(t, st.ReturnLimits(ctx, []userapi.LimitReturn{{Key: "gone"}, {Key: "l00001", Clear: true}}))
 	read(st.TakeLimits(ctx, now, take))
+	must(t, st.SetMembership(ctx, member("u00002", "7", 1)))
+	must(t, st.RemoveMembership(ctx, member("u00002", "7", 1)))
+	must(t, st.EndResource(ctx, userapi.ResourceEnd{Resource: "doc", ResourceID: "3", Event: event()}))
 	callProofs(t, st)
 	read(st.Credential(ctx, "totp", "k00001"))
 	read(st.CredentialsOf(ctx, "u00001", "totp"))

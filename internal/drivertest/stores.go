@@ -146,14 +146,22 @@ func Transactions(t *testing.T, open func(t *testing.T) Handle) {
 			Scope: userapi.Scope{All: true}, Account: a, IfVersion: 1, CustomerBefore: c.Customer.ID, TakesPlace: true, SetRoles: true,
 			EndSessions: true, Revoke: []userapi.Revocation{{Kind: userapi.RevokeUser, Subject: a.ID, Below: 2, Lives: time.Hour}}, Event: event(),
 		}))
+		for _, id := range []string{"1", "2", "3"} { // and one of them stays
+			must(t, bound.SetMembership(t.Context(), member(a.ID, id, 2)))
+		}
+		must(t, bound.RemoveMembership(t.Context(), member(a.ID, "1", 2)))
+		must(t, bound.EndResource(t.Context(), userapi.ResourceEnd{Resource: "doc", ResourceID: "2", Event: event()}))
+		if err := bound.SetMembership(t.Context(), member(a.ID, "4", 1)); !errors.Is(err, userapi.ErrChanged) {
+			t.Fatalf("error is %v", err)
+		}
 		proofs(t, bound, c.Customer.ID)
 		if err := bound.EndSession(t.Context(), userapi.SessionEnd{Scope: userapi.Scope{All: true}, ID: "none", UserID: a.ID, Event: event()}); !errors.Is(err, userapi.ErrNotFound) {
 			t.Fatalf("error is %v", err)
 		}
-		wanted := map[string]int{"of_the_host": 0, "userapi_customers": 0, "userapi_users": 0, "userapi_user_roles": 0, "userapi_revocations": 1, "userapi_events": 0, "userapi_challenges": 0, "userapi_outbox": 0}
+		wanted := map[string]int{"of_the_host": 0, "userapi_customers": 0, "userapi_users": 0, "userapi_user_roles": 0, "userapi_revocations": 1, "userapi_events": 0, "userapi_challenges": 0, "userapi_outbox": 0, "userapi_memberships": 0}
 		if commits {
 			must(t, tx.Commit())
-			wanted = map[string]int{"of_the_host": 1, "userapi_customers": 1, "userapi_users": 3, "userapi_user_roles": 1, "userapi_revocations": 2, "userapi_events": 13, "userapi_challenges": 1, "userapi_outbox": 1}
+			wanted = map[string]int{"of_the_host": 1, "userapi_customers": 1, "userapi_users": 3, "userapi_user_roles": 1, "userapi_revocations": 2, "userapi_events": 18, "userapi_challenges": 1, "userapi_outbox": 1, "userapi_memberships": 1}
 		} else {
 			must(t, tx.Rollback())
 		}
@@ -237,6 +245,14 @@ func User(id, customer string) userapi.Account {
 	return userapi.Account{
 		User:        userapi.User{ID: id, Username: id, Active: true, CustomerID: customer, CreatedAt: now, UpdatedAt: now},
 		UsernameKey: id, NameKey: id, PasswordHash: "hash", Epoch: 1, Version: 1,
+	}
+}
+
+// member gives the user, at this version, a level on a document.
+func member(user, id string, version int64) userapi.MembershipWrite {
+	return userapi.MembershipWrite{
+		Scope: userapi.Scope{All: true}, IfVersion: version, Event: event(),
+		Membership: userapi.Membership{UserID: user, Resource: "doc", ResourceID: id, Level: "member"},
 	}
 }
 

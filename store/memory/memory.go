@@ -12,13 +12,14 @@ import (
 )
 
 // Store is a userapi.Store in memory. Any number of goroutines and API values may share one. Every call holds its
-// one lock, so it is as slow as its longest scan: lists, quota, session and challenge look-ups walk all rows.
+// one lock, so it is as slow as its longest scan: lists, quota, session, membership and challenge look-ups walk all rows.
 type Store struct {
 	mu          sync.Mutex
 	accounts    map[string]userapi.Account // by id
 	taken       map[userapi.Identifier]string
 	sessions    map[string]userapi.Session
 	roles       map[string]userapi.Role // by id
+	memberships map[membership]string   // their levels
 	customers   map[string]userapi.Customer
 	revocations []revocation
 	counters    map[string]counter
@@ -33,13 +34,14 @@ var _ userapi.Store = (*Store)(nil)
 // New returns an empty store.
 func New() *Store {
 	return &Store{
-		accounts:   map[string]userapi.Account{},
-		taken:      map[userapi.Identifier]string{},
-		sessions:   map[string]userapi.Session{},
-		roles:      map[string]userapi.Role{},
-		customers:  map[string]userapi.Customer{},
-		counters:   map[string]counter{},
-		challenges: map[string]userapi.Challenge{},
+		accounts:    map[string]userapi.Account{},
+		taken:       map[userapi.Identifier]string{},
+		sessions:    map[string]userapi.Session{},
+		roles:       map[string]userapi.Role{},
+		memberships: map[membership]string{},
+		customers:   map[string]userapi.Customer{},
+		counters:    map[string]counter{},
+		challenges:  map[string]userapi.Challenge{},
 
 		credentials: map[credentialKey]userapi.Credential{},
 

@@ -131,6 +131,9 @@ func (s *Store) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
 	if w.Session != nil {
 		s.putSession(*w.Session)
 	}
+	if w.EndMemberships {
+		s.endMemberships(func(m membership) bool { return m.user == a.ID })
+	}
 	s.endChallenges(func(ch userapi.Challenge) bool {
 		return ch.UserID == a.ID && (ch.ID == w.Consumes || slices.Contains(w.Voids, ch.Purpose))
 	})
@@ -168,6 +171,7 @@ func (s *Store) erase(a userapi.Account) {
 	s.release(a)
 	delete(s.accounts, a.ID)
 	s.endSessions(func(open userapi.Session) bool { return open.UserID == a.ID })
+	s.endMemberships(func(m membership) bool { return m.user == a.ID })
 	s.endChallenges(func(ch userapi.Challenge) bool { return ch.UserID == a.ID })
 	s.endMessages(func(m userapi.SealedMessage) bool { return m.UserID == a.ID })
 	s.endCredentials(a.ID)

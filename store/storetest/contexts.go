@@ -27,6 +27,7 @@ func (s suite) contexts(t *testing.T) {
 			must(t, err)
 			same(t, wait, time.Hour, "wait on a counter that nobody returned")
 		}
+		f.give(f.add(), f.key("gone"), "member")
 		a = f.read(a.ID)
 		once := func(ch *userapi.Challenge) { ch.MaxTries = 1 }
 		posed, unused, used := f.outgoing(userapi.PurposePhone, ""), f.outgoing(userapi.PurposeReset, a.ID, once), f.outgoing(userapi.PurposeEmail, a.ID, once)
@@ -98,6 +99,14 @@ func (s suite) contexts(t *testing.T) {
 				must(t, err)
 				same(t, c.Quota, 0, "quota")
 			}},
+			{name: "SetMembership", do: func(ctx context.Context) error {
+				return f.SetMembership(ctx, f.membership(f.read(a.ID), "1", "member"))
+			},
+				undone: func(t *testing.T) { same(t, len(f.membershipsOf(a.ID)), 0, "memberships") }},
+			{name: "RemoveMembership", do: func(ctx context.Context) error { return f.RemoveMembership(ctx, f.membership(f.read(a.ID), "1", "")) }},
+			{name: "EndResource", do: func(ctx context.Context) error {
+				return f.EndResource(ctx, userapi.ResourceEnd{Resource: "doc", ResourceID: f.key("gone"), Event: f.event(userapi.EventResourceDeleted)})
+			}, undone: func(t *testing.T) { same(t, len(f.members(f.onDoc(f.key("gone")))), 1, "members") }},
 			{name: "TakeLimits", do: func(ctx context.Context) error {
 				wait, err := f.TakeLimits(ctx, f.now, limit)
 				if err == nil && wait > 0 {
@@ -184,12 +193,16 @@ func (s suite) contexts(t *testing.T) {
 			"ListUsers":           func() error { _, err := f.ListUsers(over, userapi.UserFilter{Scope: f.scope(), Limit: 1}); return err },
 			"SessionByID":         func() error { _, err := f.SessionByID(over, open.ID); return err },
 			"ListSessions":        func() error { _, err := f.ListSessions(over, f.scope(), a.ID); return err },
-			"Roles":               func() error { _, err := f.Roles(over, []string{"x"}, nil); return err },
-			"ListRoles":           func() error { _, err := f.ListRoles(over, 0, 1); return err },
-			"CustomerByID":        func() error { _, err := f.CustomerByID(over, f.customer); return err },
-			"ListCustomers":       func() error { _, err := f.ListCustomers(over, "", 1); return err },
-			"Revocations":         func() error { _, _, err := f.Revocations(over, 0); return err },
-			"Ping":                func() error { return f.Ping(over) },
+			"ListMemberships": func() error {
+				_, err := f.ListMemberships(over, userapi.MembershipFilter{Scope: f.scope(), UserID: a.ID, Limit: 1})
+				return err
+			},
+			"Roles":         func() error { _, err := f.Roles(over, []string{"x"}, nil); return err },
+			"ListRoles":     func() error { _, err := f.ListRoles(over, 0, 1); return err },
+			"CustomerByID":  func() error { _, err := f.CustomerByID(over, f.customer); return err },
+			"ListCustomers": func() error { _, err := f.ListCustomers(over, "", 1); return err },
+			"Revocations":   func() error { _, _, err := f.Revocations(over, 0); return err },
+			"Ping":          func() error { return f.Ping(over) },
 		} {
 			t.Run(name, func(t *testing.T) { is(t, read(), context.Canceled) })
 		}

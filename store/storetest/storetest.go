@@ -34,6 +34,7 @@ func Test(t *testing.T, open func(t *testing.T) (first, second userapi.Store)) {
 	t.Run("passwords", s.passwords)
 	t.Run("sessions", s.sessions)
 	t.Run("roles", s.roles)
+	t.Run("memberships", s.memberships)
 	t.Run("customers", s.customers)
 	t.Run("revocations", s.revocations)
 	t.Run("limits", s.limits)
@@ -47,6 +48,7 @@ func Test(t *testing.T, open func(t *testing.T) (first, second userapi.Store)) {
 	t.Run("races", s.races)
 	t.Run("races of sessions and limits", s.sessionRaces)
 	t.Run("races of challenges and messages", s.challengeRaces)
+	t.Run("races of memberships", s.membershipRaces)
 	t.Run("races of the API", s.apiRaces)
 	t.Run("proofs of the API", s.proofs)
 }

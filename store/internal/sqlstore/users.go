@@ -151,6 +151,11 @@ func (s *Store) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
 		if err := s.replaceSessions(ctx, q, w); err != nil {
 			return err
 		}
+		if w.EndMemberships {
+			if _, err := q.exec(ctx, `DELETE FROM userapi_memberships WHERE user_id = ?`, a.ID); err != nil {
+				return err
+			}
+		}
 		if len(w.Voids) > 0 {
 			if err := s.voidChallenges(ctx, q, []string{a.ID}, w.Voids...); err != nil {
 				return err
@@ -310,6 +315,7 @@ func (s *Store) eraseUsers(ctx context.Context, q conn, ids []string) error {
 		`DELETE FROM userapi_sessions WHERE user_id IN (?)`,
 		`DELETE FROM userapi_credentials WHERE user_id IN (?)`,
 		`DELETE FROM userapi_user_roles WHERE user_id IN (?)`,
+		`DELETE FROM userapi_memberships WHERE user_id IN (?)`,
 		`DELETE FROM userapi_users WHERE id IN (?)`,
 	} {
 		if err := deleteAll(ctx, q, erase, ids); err != nil {
