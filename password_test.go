@@ -88,6 +88,7 @@ func TestHash_E02_C04_one_live_hash_whatever_is_stored(t *testing.T) {
 		"empty salt":            {"$argon2id$v=19$m=64,t=1,p=1$$" + strings.Repeat("A", 43), "the password", false, false},
 		"empty hash":            {"$argon2id$v=19$m=64,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$", "", false, false},
 		"C13 m of 4 GiB":        {strings.Replace(good, "m=64", "m=4194304", 1), "the password", false, false},
+		"C13 1 GiB 64 times":    {strings.Replace(good, "m=64,t=1", "m=1048576,t=64", 1), "the password", false, false},
 		"C13 t of 2^31":         {strings.Replace(good, "t=1", "t=2147483648", 1), "the password", false, false},
 		"C13 p of 0":            {strings.Replace(good, "p=1", "p=0", 1), "the password", false, false},
 		"C13 p of 257":          {strings.Replace(good, "p=1", "p=257", 1), "the password", false, false},
