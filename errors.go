@@ -43,10 +43,12 @@ var (
 	ErrBadCredentials  = &Error{Kind: Unauthenticated, Code: "UNAUTHORIZED", Message: "Wrong credentials."}
 	ErrInvalidToken    = &Error{Kind: Unauthenticated, Code: "UNAUTHORIZED", Message: "Invalid token."}
 	ErrTokenExpired    = &Error{Kind: Unauthenticated, Code: "TOKEN_EXPIRED", Message: "The token has expired."}
+	ErrInvalidKey      = &Error{Kind: Unauthenticated, Code: "UNAUTHORIZED", Message: "Invalid API key."}
 	ErrTokenRevoked    = &Error{Kind: Unauthenticated, Code: "TOKEN_REVOKED", Message: "The token was revoked."}
 	ErrForbidden       = &Error{Kind: Forbidden, Code: "FORBIDDEN", Message: "You may not do this."}
 	ErrWrongPassword   = &Error{Kind: Forbidden, Code: "FORBIDDEN", Message: "The current password is wrong."}
 	ErrNotFresh        = &Error{Kind: Forbidden, Code: "NOT_FRESH", Message: "Give the current password or log in again first."}
+	ErrScopeMissing    = &Error{Kind: Forbidden, Code: "SCOPE_MISSING", Message: "The API key lacks a scope."}
 	ErrRoleMissing     = &Error{Kind: Forbidden, Code: "ROLE_MISSING", Message: "A role is missing."}
 	ErrNotFound        = &Error{Kind: NotFound, Code: "NOT_FOUND", Message: "Not found."}
 	ErrEmailTaken      = &Error{Kind: Conflict, Code: "CONFLICT", Message: "This e-mail address is in use.", Fields: map[string][]string{"email": {"already in use"}}}
@@ -57,6 +59,8 @@ var (
 	ErrRoleInUse       = &Error{Kind: Conflict, Code: "CONFLICT", Message: "The role is in use."}
 	ErrLastAdmin       = &Error{Kind: Conflict, Code: "LAST_ADMIN", Message: "The last active admin of a customer has to stay."}
 	ErrQuota           = &Error{Kind: Conflict, Code: "QUOTA", Message: "The customer has no room for another active user."}
+	ErrKeyQuota        = &Error{Kind: Conflict, Code: "QUOTA", Message: "The account has no room for another API key."}
+	ErrKeyNameTaken    = &Error{Kind: Conflict, Code: "CONFLICT", Message: "Another API key has this name.", Fields: map[string][]string{"name": {"already in use"}}}
 	ErrChanged         = &Error{Kind: Conflict, Code: "CONFLICT", Message: "It was changed meanwhile; try again."}
 	ErrInvalid         = &Error{Kind: Invalid, Code: "WRONG_DOCUMENT_FORMAT", Message: "Some fields are wrong."}
 	ErrWrongArgs       = &Error{Kind: Invalid, Code: "WRONG_ARGS", Message: "Some arguments are wrong."}

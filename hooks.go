@@ -42,6 +42,7 @@ type Event struct {
 	ActorKind  string // "user", "anonymous" or "system"
 	ActorID    string // user id of the actor, if one
 	SessionID  string // session of the actor, if one
+	KeyID      string // API key of the actor, if one, or the one it is about
 	UserID     string // the user it is about, if one
 	CustomerID string // the customer of that user
 	Address    string
@@ -91,6 +92,11 @@ const (
 	EventCodeRefused      EventKind = "code.refused"
 	EventCountryStopped   EventKind = "sms.country_stopped" // too few of the codes sent there come back
 	EventMessageFailed    EventKind = "message.failed"
+	EventKeyCreated       EventKind = "key.created"
+	EventKeyChanged       EventKind = "key.changed"
+	EventKeyDeleted       EventKind = "key.deleted"
+	EventGrantSet         EventKind = "grant.set"
+	EventGrantDeleted     EventKind = "grant.deleted"
 )
 
 // after runs a past-tense hook, or queues it on an API bound to a host's transaction.

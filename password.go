@@ -407,7 +407,7 @@ func (p *Passwords) mayReset(acc Account) bool {
 }
 
 // Reset sets a new password by the token that RequestReset mailed. All sessions, tokens and pending challenges of the
-// account end, and nobody is logged in. That the token came back proves the mailbox, so the address is marked as proven;
+// account end with its API keys, and nobody is logged in. That the token came back proves the mailbox, so the address is marked as proven;
 // when that is the first proof of it, the mark of a phone number goes: whoever had that proven may have been somebody else.
 //
 // ErrInvalidLink for a token that is unknown, used, expired or void; ErrWeakPassword and ErrInvalid, which leave the token
@@ -436,7 +436,7 @@ func (p *Passwords) Reset(ctx context.Context, actor Actor, token, password Secr
 		}
 		w.Account.PasswordHash, w.Account.EmailVerified = hash, true
 		w.Account.PhoneVerified = before.PhoneVerified && before.EmailVerified
-		w.EndSessions, w.Voids = true, allPurposes
+		w.EndSessions, w.EndKeys, w.Voids = true, true, allPurposes
 		w.Outgoing.Messages, err = p.notify(ctx, actor, before.User, before.EmailKey, NoticePasswordChanged)
 		return err
 	}})

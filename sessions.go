@@ -41,15 +41,15 @@ func (s *Sessions) List(ctx context.Context, actor Actor, userID string) ([]Sess
 	return live, err
 }
 
-// owner reads the user whose sessions these are; a service has no business with them.
-func (s *Sessions) owner(ctx context.Context, actor Actor, userID string) (Account, error) {
+// owner reads the user whose sessions, API keys or grants these are; a service has no business with them.
+func (c *core) owner(ctx context.Context, actor Actor, userID string) (Account, error) {
 	if err := actor.known(); err != nil {
 		return Account{}, err
 	}
 	if !actor.isSystem() && !actor.isAdmin() && !actor.is(userID) {
 		return Account{}, ErrForbidden
 	}
-	return s.account(ctx, actor, userID)
+	return c.account(ctx, actor, userID)
 }
 
 // End ends one session of a user, and what may have been asked for in it: codes and links that prove a phone number or an
@@ -94,7 +94,8 @@ func (s *Sessions) EndAll(ctx context.Context, actor Actor, userID string) error
 }
 
 // RevokeAll ends everything that was issued before this moment, for everybody, codes, links and what waits to be sent
-// included: after the database was restored from a backup, or when a secret leaked. Only System. Sessions opened afterwards live.
+// included: after the database was restored from a backup, or when a secret leaked. API keys become inactive; their owners may
+// enable them again. Only System. Sessions opened afterwards live.
 func (s *Sessions) RevokeAll(ctx context.Context, actor Actor) error {
 	if err := actor.hosting(); err != nil {
 		return err

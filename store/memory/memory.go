@@ -24,6 +24,8 @@ type Store struct {
 	counters    map[string]counter
 	challenges  map[string]userapi.Challenge
 	messages    []message
+	keys        map[string]userapi.StoredKey        // by id
+	grants      map[string]map[string]userapi.Grant // by user id and name
 	events      []userapi.Event
 }
 
@@ -39,6 +41,8 @@ func New() *Store {
 		customers:  map[string]userapi.Customer{},
 		counters:   map[string]counter{},
 		challenges: map[string]userapi.Challenge{},
+		keys:       map[string]userapi.StoredKey{},
+		grants:     map[string]map[string]userapi.Grant{},
 
 		revocations: []revocation{beginning(time.Now().UnixMilli())},
 	}

@@ -134,6 +134,9 @@ func (s *Store) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
 	s.endChallenges(func(ch userapi.Challenge) bool {
 		return ch.UserID == a.ID && (ch.ID == w.Consumes || slices.Contains(w.Voids, ch.Purpose))
 	})
+	if w.EndKeys {
+		s.endKeys(a.ID)
+	}
 	s.give(w.Outgoing)
 	s.revoke(w.Revoke...)
 	s.record(w.Event)
@@ -165,6 +168,8 @@ func (s *Store) erase(a userapi.Account) {
 	s.release(a)
 	delete(s.accounts, a.ID)
 	s.endSessions(func(open userapi.Session) bool { return open.UserID == a.ID })
+	s.endKeys(a.ID)
+	delete(s.grants, a.ID)
 	s.endChallenges(func(ch userapi.Challenge) bool { return ch.UserID == a.ID })
 	s.endMessages(func(m userapi.SealedMessage) bool { return m.UserID == a.ID })
 }

@@ -156,6 +156,11 @@ func (s *Store) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
 				return err
 			}
 		}
+		if w.EndKeys {
+			if _, err := q.exec(ctx, `DELETE FROM userapi_keys WHERE user_id = ?`, a.ID); err != nil {
+				return err
+			}
+		}
 		if err := s.insertOutgoing(ctx, q, w.Outgoing); err != nil {
 			return err
 		}
@@ -303,6 +308,8 @@ func (s *Store) eraseUsers(ctx context.Context, q conn, ids []string) error {
 	for _, erase := range []string{
 		`DELETE FROM userapi_outbox WHERE user_id IN (?)`,
 		`DELETE FROM userapi_sessions WHERE user_id IN (?)`,
+		`DELETE FROM userapi_keys WHERE user_id IN (?)`,
+		`DELETE FROM userapi_grants WHERE user_id IN (?)`,
 		`DELETE FROM userapi_user_roles WHERE user_id IN (?)`,
 		`DELETE FROM userapi_users WHERE id IN (?)`,
 	} {
