@@ -2,6 +2,7 @@ package drivertest
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -106,6 +107,32 @@ func callProofs(t *testing.T, st Store) {
 	}))
 }
 
+// callKeys calls what deals with API keys and grants. The user "u00005" is at epoch 1, and "s00005" is theirs.
+func callKeys(t *testing.T, st Store) {
+	ctx, now, all := t.Context(), time.Now(), userapi.Scope{All: true}
+	read := func(_ any, err error) { t.Helper(); must(t, err) }
+	k := userapi.StoredKey{APIKey: userapi.APIKey{ID: "new", UserID: "u00005", Prefix: "new", Active: true, CreatedAt: now}, NameKey: "new"}
+	must(t, st.InsertKey(ctx, userapi.KeyInsert{Scope: all, Key: k, IfEpoch: 1, IfSession: "s00005", Cap: 5, Event: event()}))
+	must(t, st.TouchKey(ctx, "new", now, time.Minute))
+	revoke := userapi.Revocation{Kind: userapi.RevokeKey, Subject: "new", Below: 2, Lives: time.Hour}
+	must(t, st.ChangeKey(ctx, userapi.KeyUpdate{
+		Scope: all, Key: k, IfVersion: 1, IfSession: "s00005", TakesPlace: true, Cap: 5, Now: now, Revoke: revoke, Event: event(),
+	}))
+	if err := st.ChangeKey(ctx, userapi.KeyUpdate{Scope: all, Key: k, IfVersion: 1, Revoke: revoke, Event: event()}); !errors.Is(err, userapi.ErrChanged) {
+		t.Fatalf("changed twice at one version: %v", err)
+	}
+	must(t, st.SetGrant(ctx, userapi.GrantWrite{UserID: "u00005", Grant: userapi.Grant{Name: "apikeys", Value: 6}, Event: event()}))
+	for _, sc := range []userapi.Scope{{Customer: "c05"}, all} {
+		for _, by := range []userapi.KeyRef{{ID: "k00005"}, {Prefix: "prefix00005"}} {
+			read(st.FindKey(ctx, sc, by))
+		}
+		read(st.ListKeys(ctx, sc, "u00005"))
+		read(st.ListGrants(ctx, sc, "u00005"))
+	}
+	must(t, st.DeleteGrant(ctx, userapi.GrantWrite{UserID: "u00005", Grant: userapi.Grant{Name: "apikeys"}, Event: event()}))
+	must(t, st.DeleteKey(ctx, userapi.KeyDelete{Scope: all, ID: "new", UserID: "u00005", Revoke: revoke, Event: event()}))
+}
+
 func callAll(t *testing.T, st Store) {
 	ctx, tenant, all := t.Context(), userapi.Scope{Customer: "c01"}, userapi.Scope{All: true}
 	now := time.Now()
@@ -142,7 +169,7 @@ func callAll(t *testing.T, st Store) {
 	b.Roles = a.Roles
 	must(t, st.InsertUser(ctx, userapi.UserInsert{Account: b, Event: event()}))
 	must(t, st.ChangeUser(ctx, userapi.UserUpdate{
-		Scope: tenant, Account: a, IfVersion: 1, SetRoles: true, CustomerBefore: "c01", KeepAdmin: true, TakesPlace: true, EndSessions: true, Event: event(),
+		Scope: tenant, Account: a, IfVersion: 1, SetRoles: true, CustomerBefore: "c01", KeepAdmin: true, TakesPlace: true, EndSessions: true, EndKeys: true, Event: event(),
 	}))
 	if err := st.ChangeUser(ctx, userapi.UserUpdate{Scope: tenant, Account: a, IfVersion: 1, CustomerBefore: "c01", Event: event()}); err == nil {
 		t.Fatal("changed twice at one version")
@@ -165,6 +192,7 @@ func callAll(t *testing.T, st Store) {
 	must(t, st.ReturnLimits(ctx, []userapi.LimitReturn{{Key: "gone"}, {Key: "l00001", Clear: true}}))
 	read(st.TakeLimits(ctx, now, take))
 	callProofs(t, st)
+	callKeys(t, st)
 	read(st.Sweep(ctx, userapi.SweepBefore{
 		Now: now.Add(2 * time.Hour).Add(time.Second), Idle: 400 * 24 * time.Hour, Batch: 10, PendingBefore: now,
 	}))

@@ -188,6 +188,7 @@ func (f *tenant) hasRevocation(kind userapi.RevocationKind, subject string) bool
 type state struct {
 	Accounts []userapi.Account
 	Sessions [][]userapi.Session
+	Keys     [][]userapi.APIKey
 	Revoked  []userapi.Revocation
 	Left     map[string]any // of the challenges and messages of this tenant
 }
@@ -198,6 +199,7 @@ func (f *tenant) state(ids ...string) state {
 	for _, id := range ids {
 		st.Accounts = append(st.Accounts, f.read(id))
 		st.Sessions = append(st.Sessions, f.sessionsOf(id))
+		st.Keys = append(st.Keys, f.keysOf(id))
 	}
 	return st
 }
