@@ -77,19 +77,25 @@ func (k *checkedKey) holds(f *feed, now time.Time) bool {
 	return age >= 0 && age < keyFor && k.seen == f.allSeen.Load() && !f.outdated(k.key.ID, k.version, k.key.UserID, k.identity.Epoch())
 }
 
-// readKey reads a key that is active, of an owner who is. A node of a cluster that lags behind may still have what is known
-// to be over: then nobody can tell.
+// readKey reads a key that is active, of an owner who is. When it is known to have changed since it is read again; a node of a
+// cluster that lags behind may go on having what is over, and then nobody can tell.
 func (a *Auth) readKey(ctx context.Context, prefix string, now time.Time) (*checkedKey, error) {
-	seen := a.feed.allSeen.Load() // before the look-up: it does not speak for what is revoked after it
-	ka, err := a.store.FindKey(ctx, Scope{All: true}, KeyRef{Prefix: prefix})
-	switch {
-	case errors.Is(err, ErrNotFound), err == nil && !(ka.Key.Active && ka.Account.Active):
-		return nil, ErrInvalidKey
-	case err != nil:
-		return nil, err
-	case a.feed.outdated(ka.Key.ID, ka.Key.Version, ka.Account.ID, ka.Account.Epoch):
-		return nil, ErrUnavailable
+	for range maxTries {
+		seen := a.feed.allSeen.Load() // before the look-up: it does not speak for what is revoked after it
+		ka, err := a.store.FindKey(ctx, Scope{All: true}, KeyRef{Prefix: prefix})
+		switch {
+		case errors.Is(err, ErrNotFound), err == nil && !(ka.Key.Active && ka.Account.Active):
+			return nil, ErrInvalidKey
+		case err != nil:
+			return nil, err
+		case !a.feed.outdated(ka.Key.ID, ka.Key.Version, ka.Account.ID, ka.Account.Epoch):
+			return a.checked(ka, now, seen), nil
+		}
 	}
+	return nil, ErrUnavailable
+}
+
+func (a *Auth) checked(ka KeyAccount, now time.Time, seen int64) *checkedKey {
 	id := &Identity{key: ka.Key.ID, scopes: ka.Key.Scopes, c: accessClaims{
 		Issuer: a.tokens.issuer, Audience: a.tokens.audience, Subject: ka.Account.ID, Customer: ka.Account.CustomerID,
 		Roles: ka.Account.roleCodes(), Epoch: ka.Account.Epoch, IssuedAt: ka.Key.CreatedAt.Unix(),
@@ -101,7 +107,7 @@ func (a *Auth) readKey(ctx context.Context, prefix string, now time.Time) (*chec
 	if last := ka.Key.LastUsedAt; !last.IsZero() {
 		k.usedAt.Store(last.UnixMilli())
 	}
-	return k, nil
+	return k
 }
 
 // used writes down that a key was used, now and then. Of many requests at once one does.

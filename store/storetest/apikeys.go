@@ -1,9 +1,12 @@
 package storetest
 
 import (
+	"context"
+	"crypto/rand"
 	"fmt"
 	"math"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -381,6 +384,123 @@ func (s suite) apiKeys(t *testing.T) {
 			same(t, got.Key, want, "key")
 		}
 		must(t, f.ChangeKey(t.Context(), f.keyUpdate(on, func(w *userapi.KeyUpdate) { w.Key.Active = true })))
+	})
+}
+
+// keyOf makes an API key of the user as the actor.
+func (n *nodes) keyOf(api *userapi.API, actor userapi.Actor, u userapi.User, scopes ...string) (userapi.Secret, error) {
+	_, secret, err := api.Keys.Create(n.t.Context(), actor, u.ID, userapi.NewAPIKey{Name: rand.Text(), Scopes: scopes})
+	return secret, err
+}
+
+// noKeyHolds wants that no key opens anything, on any node and on one that starts now.
+func (n *nodes) noKeyHolds(keys ...userapi.Secret) {
+	n.t.Helper()
+	for _, api := range append([]*userapi.API{n.late()}, n.apis...) {
+		for _, key := range keys {
+			if key != "" {
+				_, err := api.Auth.AuthenticateKey(n.t.Context(), userapi.Anonymous(), key)
+				is(n.t, err, userapi.ErrInvalidKey)
+			}
+		}
+	}
+}
+
+func (s suite) apiKeyRaces(t *testing.T) {
+	db := s.database(t)
+	db.rounds = apiRounds
+
+	db.every(t, "H11 an account has as many keys as it is granted", func(t *testing.T, f *tenant) {
+		const most = 5
+		n := f.nodes()
+		u := n.user("u")
+		must(t, n.apis[0].Grants.Set(t.Context(), userapi.System(), u.ID, userapi.GrantAPIKeys, most, time.Time{}))
+		actor := n.actor(n.loggedIn(u))
+		keys := make([]userapi.Secret, racers)
+		same(t, winners(t, n.race(racers, func(i int, api *userapi.API) (err error) {
+			keys[i], err = n.keyOf(api, actor, u, userapi.ScopeFull)
+			return err
+		}), userapi.ErrKeyQuota), most, "keys made")
+		holding := 0
+		for _, key := range keys {
+			if _, err := n.apis[1].Auth.AuthenticateKey(t.Context(), userapi.Anonymous(), key); err == nil {
+				holding++
+			}
+		}
+		same(t, holding, most, "keys that hold")
+	})
+
+	// A thief makes keys while the owner comes back.
+	for name, end := range map[string]func(ctx context.Context, api *userapi.API, id string) error{
+		"the proof of the mailbox": func(ctx context.Context, api *userapi.API, id string) error {
+			proven := true
+			_, _, err := api.Users.Change(ctx, userapi.System(), id, userapi.UserChange{EmailVerified: &proven})
+			return err
+		},
+		"the owner": func(ctx context.Context, api *userapi.API, id string) error {
+			return api.Users.Delete(ctx, userapi.System(), id)
+		},
+		"the end of everything": func(ctx context.Context, api *userapi.API, _ string) error {
+			return api.Sessions.RevokeAll(ctx, userapi.System())
+		},
+	} {
+		db.every(t, "B13 no key that was made before outlives "+name, func(t *testing.T, f *tenant) {
+			n := f.nodes(func(c *userapi.Config) { c.Grants = map[string]int64{userapi.GrantAPIKeys: 1000} })
+			created, err := n.apis[0].Users.Create(t.Context(), userapi.System(), userapi.NewUser{
+				Email: f.key("@example.com"), Username: f.key("u"), Password: oldPassword, Active: true, CustomerID: f.customer,
+			})
+			must(t, err)
+			thief := n.actor(n.loggedIn(created))
+			keys := make([]userapi.Secret, racers+1)
+			keys[racers], err = n.keyOf(n.apis[0], thief, created, userapi.ScopeFull)
+			must(t, err)
+			results := n.race(racers, func(i int, api *userapi.API) (err error) {
+				switch {
+				case i == racers/2:
+					return end(t.Context(), api, created.ID)
+				case i%4 == 0:
+					_, err = api.Auth.AuthenticateKey(t.Context(), userapi.Anonymous(), keys[racers])
+				default:
+					keys[i], err = n.keyOf(api, thief, created, userapi.ScopeFull)
+				}
+				return err
+			})
+			winners(t, results, userapi.ErrTokenRevoked, userapi.ErrNotFound, userapi.ErrInvalidKey)
+			must(t, results[racers/2])
+			n.noKeyHolds(keys...)
+			_, err = n.keyOf(n.apis[1], thief, created)
+			if err == nil {
+				t.Fatal("a key was made in a session that has ended")
+			}
+		})
+	}
+
+	db.every(t, "H07 no key shows a role that was taken before", func(t *testing.T, f *tenant) {
+		n := f.nodes()
+		role := f.role(f.key("role"))
+		u := n.user("u", role)
+		key, err := n.keyOf(n.apis[0], userapi.System(), u, userapi.ScopeFull)
+		must(t, err)
+		var taken atomic.Bool
+		results := n.race(racers, func(i int, api *userapi.API) error {
+			if i == racers/2 {
+				_, _, err := api.Users.Change(t.Context(), userapi.System(), u.ID, userapi.UserChange{Roles: &[]userapi.RoleRef{}})
+				taken.Store(true)
+				return err
+			}
+			for range 4 {
+				before := taken.Load()
+				id, err := api.Auth.AuthenticateKey(t.Context(), userapi.Anonymous(), key)
+				if err != nil {
+					return err
+				}
+				if before && id.HasRole(role.Code) {
+					return fmt.Errorf("the key shows %v", id.Roles())
+				}
+			}
+			return nil
+		})
+		same(t, winners(t, results), racers, "checks that went on")
 	})
 }
 

@@ -49,6 +49,7 @@ func Test(t *testing.T, open func(t *testing.T) (first, second userapi.Store)) {
 	t.Run("races of sessions and limits", s.sessionRaces)
 	t.Run("races of challenges and messages", s.challengeRaces)
 	t.Run("races of API keys", s.keyRaces)
+	t.Run("races of API keys, of the API", s.apiKeyRaces)
 	t.Run("races of the API", s.apiRaces)
 	t.Run("proofs of the API", s.proofs)
 }
