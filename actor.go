@@ -67,6 +67,7 @@ func (a Actor) HasRole(code string) bool { return a.kind == system || a.identity
 func (a Actor) isSystem() bool  { return a.kind == system }
 func (a Actor) isUser() bool    { return a.kind == user }
 func (a Actor) isAdmin() bool   { return a.kind == user && a.identity.HasRole(RoleAdmin) }
+func (a Actor) isKey() bool     { return a.kind == user && a.identity.KeyID() != "" }
 func (a Actor) isService() bool { return a.kind == user && a.identity.HasRole(RoleService) }
 
 // is reports whether the actor is this user.
@@ -149,7 +150,15 @@ func (a Actor) reaching(userID string) error {
 	return nil
 }
 
-// fresh reports whether the actor logged in within the last 5 minutes.
+// scoped refuses an API key that lacks a scope.
+func (a Actor) scoped(scope string) error {
+	if a.kind == user && !a.identity.HasScope(scope) {
+		return ErrScopeMissing.Field("missing", scope)
+	}
+	return nil
+}
+
+// fresh reports whether the actor logged in within the last 5 minutes; an API key never did.
 func (a Actor) fresh(now time.Time) bool {
 	return a.kind == user && a.identity.SessionID() != "" && now.Sub(a.identity.AuthTime()) < freshFor
 }
@@ -196,7 +205,7 @@ func defaultMayGrant(actor Actor, _ string) bool { return actor.isAdmin() }
 func (c *core) event(actor Actor, kind EventKind, target User, detail string) Event {
 	e := Event{
 		ID: newID(), At: c.nowMillis(), Kind: kind, ActorKind: "anonymous",
-		ActorID: actor.UserID(), SessionID: actor.identity.SessionID(), UserID: target.ID, CustomerID: target.CustomerID,
+		ActorID: actor.UserID(), SessionID: actor.identity.SessionID(), KeyID: actor.identity.KeyID(), UserID: target.ID, CustomerID: target.CustomerID,
 		Address: actor.address, UserAgent: actor.userAgent, Detail: cutText(detail, 255),
 	}
 	switch actor.kind {
@@ -210,7 +219,11 @@ func (c *core) event(actor Actor, kind EventKind, target User, detail string) Ev
 
 // Identity is who a valid credential belongs to. It is immutable and may be shared; a nil Identity is nobody, and all
 // its methods give the zero value.
-type Identity struct{ c accessClaims }
+type Identity struct {
+	c      accessClaims
+	key    string // id of the API key; then c has no session, no methods and no times but perhaps an end
+	scopes []string
+}
 
 // UserID is the user's id (claim sub).
 func (i *Identity) UserID() string {
@@ -228,7 +241,7 @@ func (i *Identity) CustomerID() string {
 	return i.c.Customer
 }
 
-// SessionID is the session (claim sid).
+// SessionID is the session (claim sid); "" for an API key.
 func (i *Identity) SessionID() string {
 	if i == nil {
 		return ""
@@ -236,7 +249,29 @@ func (i *Identity) SessionID() string {
 	return i.c.Session
 }
 
-// Roles are the codes of the roles the credential carries, in order (claim roles).
+// KeyID is the id of the API key, "" for an access token.
+func (i *Identity) KeyID() string {
+	if i == nil {
+		return ""
+	}
+	return i.key
+}
+
+// Scopes are those of the API key; nil for an access token, which needs none.
+func (i *Identity) Scopes() []string {
+	if i == nil {
+		return nil
+	}
+	return slices.Clone(i.scopes)
+}
+
+// HasScope reports whether the credential may be used for this: an access token may for everything, an API key for what
+// its scopes name, and with ScopeFull for everything. Roles are asked for besides.
+func (i *Identity) HasScope(scope string) bool {
+	return i != nil && (i.key == "" || slices.Contains(i.scopes, scope) || slices.Contains(i.scopes, ScopeFull))
+}
+
+// Roles are the codes of the roles the credential carries, in order (claim roles). Those of an API key are its owner's.
 func (i *Identity) Roles() []string {
 	if i == nil {
 		return nil
@@ -257,12 +292,20 @@ func (i *Identity) Methods() []string {
 	return slices.Clone(i.c.Methods)
 }
 
-// AuthTime is when the user proved who they are (claim auth_time); a refresh does not move it.
+// AuthTime is when the user proved who they are (claim auth_time); a refresh does not move it. Zero for an API key.
 func (i *Identity) AuthTime() time.Time {
 	if i == nil {
 		return time.Time{}
 	}
-	return time.Unix(i.c.AuthTime, 0).UTC()
+	return claimTime(i.c.AuthTime)
+}
+
+// claimTime reads a NumericDate; 0 stands for none.
+func claimTime(unix int64) time.Time {
+	if unix == 0 {
+		return time.Time{}
+	}
+	return time.Unix(unix, 0).UTC()
 }
 
 // byPassword reports whether the login was by password.
@@ -281,15 +324,15 @@ func (i *Identity) IssuedAt() time.Time {
 	if i == nil {
 		return time.Time{}
 	}
-	return time.Unix(i.c.IssuedAt, 0).UTC()
+	return claimTime(i.c.IssuedAt)
 }
 
-// ExpiresAt is the moment from which on the credential is refused (claim exp).
+// ExpiresAt is the moment from which on the credential is refused (claim exp); zero for an API key that does not expire.
 func (i *Identity) ExpiresAt() time.Time {
 	if i == nil {
 		return time.Time{}
 	}
-	return time.Unix(i.c.ExpiresAt, 0).UTC()
+	return claimTime(i.c.ExpiresAt)
 }
 
 // Epoch is the user's epoch the credential was issued in (claim ep).

@@ -374,9 +374,13 @@ func (c *core) over(s Session, u User, now time.Time) bool {
 	return !now.Before(earlier(s.ExpiresAt, s.CreatedAt.Add(lives.Session))) || now.Sub(s.LastSeenAt) >= lives.Idle
 }
 
-// refreshFailed counts a refresh token that does not hold.
 func (a *Auth) refreshFailed(ctx context.Context, actor Actor, refusal error) error {
-	attempt, err := a.take(ctx, LimitRefresh, actor, counted{})
+	return a.failed(ctx, LimitRefresh, actor, refusal)
+}
+
+// failed counts a credential that does not hold.
+func (a *Auth) failed(ctx context.Context, limit string, actor Actor, refusal error) error {
+	attempt, err := a.take(ctx, limit, actor, counted{})
 	if err != nil {
 		return err
 	}
@@ -487,7 +491,7 @@ func (a *Auth) Activate(ctx context.Context, actor Actor, token, password Secret
 		}
 		w.Account.PasswordHash = hash
 		w.Account.Active, w.Account.EmailVerified, w.Account.Pending = true, true, false
-		w.TakesPlace, w.EndSessions, w.Voids = !before.Active, true, allPurposes
+		w.TakesPlace, w.EndSessions, w.EndKeys, w.Voids = !before.Active, true, true, allPurposes
 		w.EndCredentials = !before.EmailVerified
 		return nil
 	}})

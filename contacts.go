@@ -17,10 +17,13 @@ type EmailRequest struct {
 // RequestEmail mails a link to the address that the actor has, or shall have: the old one stays until ConfirmEmail. A link
 // asked for before is void. Where another account has the address, its owner is told, and the answer is the same.
 //
-// ErrForbidden for an actor who is no user; ErrInvalid; ErrNotFresh, ErrWrongPassword, ErrTokenRevoked (a change, in a
+// ErrForbidden for an actor who is no user; ErrScopeMissing for an API key without ScopePassword; ErrInvalid; ErrNotFresh, ErrWrongPassword, ErrTokenRevoked (a change, in a
 // session that has ended); ErrRateLimited; ErrNoSender.
 func (c *Contacts) RequestEmail(ctx context.Context, actor Actor, r EmailRequest) error {
 	if err := actor.owning(); err != nil {
+		return err
+	}
+	if err := actor.scoped(ScopePassword); err != nil {
 		return err
 	}
 	if c.cfg.Verification.Mail == nil {
@@ -94,11 +97,7 @@ func (c *core) poseEmail(ctx context.Context, actor Actor, q asked) (Outgoing, e
 	}
 	// A thief who is just being shut out must not get a link that moves the account: the session is looked up after the
 	// account was read, and the write is refused when that has changed.
-	in, err := c.stillIn(ctx, actor, q.user.ID)
-	if err == nil && !in {
-		err = ErrTokenRevoked
-	}
-	if err != nil {
+	if err := c.standing(ctx, actor); err != nil {
 		return out, err
 	}
 	owner, err := c.store.AccountByIdentifier(ctx, Scope{All: true}, Identifier{EmailIdentifier, q.target})
@@ -113,14 +112,17 @@ func (c *core) poseEmail(ctx context.Context, actor Actor, q asked) (Outgoing, e
 }
 
 // ConfirmEmail takes the token of a mailed link: the address is the account's, and proven. All sessions that were opened
-// before end with all pending codes and links, since somebody else may have registered with the address; so does the mark of
+// before end with all API keys, pending codes and links, since somebody else may have registered with the address; so does the mark of
 // a number proven before, and every second factor. The actor's own session goes on, if it is the account's (the returned Tokens take the place of
-// theirs), and so do those then. A proof of what was proven already ends nothing. After a change the old address is told.
+// theirs), and so do the mark and the second factors then. A proof of what was proven already ends nothing. After a change the old address is told.
 //
 // ErrInvalidLink for a token that is unknown, used, expired or void; ErrEmailTaken; ErrRateLimited.
 func (c *Contacts) ConfirmEmail(ctx context.Context, actor Actor, token Secret) (User, Tokens, error) {
 	fail := func(err error) (User, Tokens, error) { return User{}, Tokens{}, err }
 	if err := actor.some(); err != nil {
+		return fail(err)
+	}
+	if err := actor.scoped(ScopePassword); err != nil {
 		return fail(err)
 	}
 	t, err := c.tryToken(ctx, actor, token, PurposeEmail, PurposeEmailChange)
@@ -137,10 +139,14 @@ func (c *Contacts) ConfirmEmail(ctx context.Context, actor Actor, token Secret) 
 		if w.EndSessions = !before.EmailVerified; w.EndSessions {
 			// The first proof: whoever opened sessions, asked for changes or had a number proven before may have been somebody
 			// else, who registered with this address.
-			w.Voids = allPurposes
-			own, err := c.stillIn(ctx, actor, before.ID)
-			if err != nil {
-				return err
+			w.EndKeys, w.Voids = true, allPurposes
+			own := actor.is(before.ID)
+			if own {
+				err := c.standing(ctx, actor)
+				if err != nil && !errors.Is(err, ErrTokenRevoked) {
+					return err
+				}
+				own = err == nil
 			}
 			a.PhoneVerified, w.EndCredentials = a.PhoneVerified && own, !own
 		}
@@ -154,16 +160,25 @@ func (c *Contacts) ConfirmEmail(ctx context.Context, actor Actor, token Secret) 
 	}})
 }
 
-// stillIn reports whether the actor is the account's owner, in a session that goes on.
-func (c *core) stillIn(ctx context.Context, actor Actor, userID string) (bool, error) {
-	if !actor.is(userID) {
-		return false, nil
+// standing refuses a user whose session, or API key, has ended since it was checked. ErrTokenRevoked.
+func (c *core) standing(ctx context.Context, actor Actor) error {
+	if !actor.isUser() {
+		return nil
 	}
-	_, err := c.store.SessionByID(ctx, actor.identity.SessionID())
+	var err error
+	if actor.isKey() {
+		var ka KeyAccount
+		ka, err = c.store.FindKey(ctx, actor.scope(), KeyRef{ID: actor.identity.KeyID()})
+		if err == nil && !ka.Key.Active {
+			err = ErrNotFound
+		}
+	} else {
+		_, err = c.store.SessionByID(ctx, actor.identity.SessionID())
+	}
 	if errors.Is(err, ErrNotFound) {
-		return false, nil
+		return ErrTokenRevoked
 	}
-	return err == nil, err
+	return err
 }
 
 // AnonymousPhone is Verification.AnonymousPhone: whether callers without credential may have a number proven.
@@ -179,7 +194,7 @@ type PhoneRequest struct {
 // callers without credential. A code asked for before, by the same account or for the same number, is void. The answer is
 // the same whoever has the number.
 //
-// ErrInvalidPhone (also: not a number that is served); ErrNoCredentials, ErrForbidden; ErrRateLimited; ErrNoSender.
+// ErrInvalidPhone (also: not a number that is served); ErrNoCredentials, ErrForbidden, ErrScopeMissing; ErrRateLimited; ErrNoSender.
 func (c *Contacts) RequestPhone(ctx context.Context, actor Actor, r PhoneRequest) error {
 	number, err := c.phone(actor, r.Phone)
 	if err != nil {
@@ -257,6 +272,9 @@ func (c *Contacts) phone(actor Actor, in string) (string, error) {
 		if err := actor.owning(); err != nil {
 			return "", err
 		}
+	}
+	if err := actor.scoped(ScopePassword); err != nil {
+		return "", err
 	}
 	return NormalizePhone(in, c.cfg.DefaultRegion)
 }

@@ -74,6 +74,10 @@ var (
 	errUnclassified         = &Error{Kind: Internal, Code: "INTERNAL", Message: "Internal error."}
 	errZeroActor            = &Error{Kind: Internal, Code: "INTERNAL", Message: "Internal error.", Err: errors.New("userapi: the zero Actor may do nothing; use Identity.Actor(), Anonymous() or System()")}
 	errNoUserInNewUser      = ErrInvalid.Field("email", "one of email, username and phone is required")
+	ErrInvalidKey           = &Error{Kind: Unauthenticated, Code: "UNAUTHORIZED", Message: "Invalid API key."}
+	ErrScopeMissing         = &Error{Kind: Forbidden, Code: "SCOPE_MISSING", Message: "The API key lacks a scope."}
+	ErrKeyQuota             = &Error{Kind: Conflict, Code: "QUOTA", Message: "The account has no room for another API key."}
+	ErrKeyNameTaken         = &Error{Kind: Conflict, Code: "CONFLICT", Message: "Another API key has this name.", Fields: map[string][]string{"name": {"already in use"}}}
 )
 
 // Error gives code, message, fields and cause, as far as they are there: it is for logs and terminals, not for clients.

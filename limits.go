@@ -45,6 +45,7 @@ const (
 	LimitLogin    = "login"    // counts logins that failed
 	LimitPassword = "password" // counts own passwords given wrongly
 	LimitRefresh  = "refresh"  // counts refresh tokens that did not hold
+	LimitKey      = "key"      // counts API keys that did not hold
 	LimitRegister = "register" // counts registrations
 
 	LimitSecondFactor = "second_factor" // counts codes of a second factor that were wrong
@@ -98,6 +99,7 @@ var limitKinds = map[string][]LimitPer{
 	LimitLogin:      {PerAccount, PerAddress},
 	LimitPassword:   {PerAccount, PerAddress},
 	LimitRefresh:    {PerAddress},
+	LimitKey:        {PerAddress},
 	LimitRegister:   {PerAddress},
 	LimitReset:      {PerAccount, PerAddress, PerInstance},
 	LimitActivation: {PerRecipient, PerAddress, PerInstance},
@@ -319,16 +321,21 @@ func (t *taken) end(ctx context.Context) {
 	}
 }
 
-// giveBack is best effort, and goes on when the caller is gone.
+// giveBack takes back what was counted.
 func (c *core) giveBack(ctx context.Context, what func(ctx context.Context) error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), returnDeadline)
+	c.bestEffort(ctx, "could not give an attempt back", what)
+}
+
+// bestEffort goes on when the caller is gone, and its failure is nobody's but the log's.
+func (c *core) bestEffort(ctx context.Context, failure string, what func(ctx context.Context) error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), effortDeadline)
 	defer cancel()
 	if err := what(ctx); err != nil {
-		c.log.WarnContext(ctx, "could not give an attempt back", slog.String("error", err.Error()))
+		c.log.WarnContext(ctx, failure, slog.String("error", err.Error()))
 	}
 }
 
-const returnDeadline = 2 * time.Second
+const effortDeadline = 2 * time.Second
 
 // gate bounds how many attempts on one key are under way in this process. It holds no more keys than attempts, and
 // remembers at most maxNoted refusals.

@@ -25,6 +25,7 @@ type feed struct {
 
 	users    sync.Map     // user id → entry
 	sessions sync.Map     // session id → entry
+	keys     sync.Map     // API key id → entry
 	allBelow atomic.Int64 // tokens issued before this time (Unix ms) hold only while their session is there
 	allRows  sync.Map     // the subjects of all such revocations
 	allSeen  atomic.Int64 // how many they are
@@ -62,6 +63,16 @@ func (f *feed) dead(c *accessClaims) bool {
 	}
 	_, ok := f.sessions.Load(c.Session)
 	return ok
+}
+
+// outdated reports whether what was read of an API key and its owner, at this version and this epoch, is known to have
+// changed since. Call fresh first.
+func (f *feed) outdated(key string, version int64, owner string, epoch int64) bool {
+	if e, ok := f.keys.Load(key); ok && version < e.(entry).below {
+		return true
+	}
+	e, ok := f.users.Load(owner)
+	return ok && epoch < e.(entry).below
 }
 
 // doubtful reports whether a token was issued before everything was revoked, or so shortly after that it may stem from a
@@ -198,6 +209,8 @@ func (f *feed) add(rows []Revocation) {
 			raise(&f.users, r.Subject, e)
 		case RevokeSession:
 			raise(&f.sessions, r.Subject, e)
+		case RevokeKey:
+			raise(&f.keys, r.Subject, e)
 		case RevokeAll:
 			for {
 				old := f.allBelow.Load()
@@ -230,10 +243,10 @@ func raise(m *sync.Map, subject string, e entry) {
 	}
 }
 
-// drop forgets what no token can be affected by any more.
+// drop forgets what no token, and no API key in a cache, can be affected by any more.
 func (f *feed) drop(now time.Time) {
 	f.vouched.Clear()
-	for _, m := range []*sync.Map{&f.users, &f.sessions} {
+	for _, m := range []*sync.Map{&f.users, &f.sessions, &f.keys} {
 		m.Range(func(subject, e any) bool {
 			if e.(entry).expires.Before(now) {
 				m.CompareAndDelete(subject, e)
@@ -263,4 +276,8 @@ func (c *core) revokeUser(id string, below int64) []Revocation {
 
 func (c *core) revokeSession(id string) Revocation {
 	return Revocation{Kind: RevokeSession, Subject: id, Lives: c.revocationLives()}
+}
+
+func (c *core) revokeKey(id string, below int64) Revocation {
+	return Revocation{Kind: RevokeKey, Subject: id, Below: below, Lives: c.revocationLives()}
 }

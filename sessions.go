@@ -42,7 +42,7 @@ func (s *Sessions) List(ctx context.Context, actor Actor, userID string) ([]Sess
 	return live, err
 }
 
-// owner reads the user whose sessions or memberships these are; a service has no business with them.
+// owner reads the user whose sessions, memberships, API keys or grants these are; a service has no business with them.
 func (c *core) owner(ctx context.Context, actor Actor, userID string) (Account, error) {
 	if err := actor.known(); err != nil {
 		return Account{}, err
@@ -95,7 +95,8 @@ func (s *Sessions) EndAll(ctx context.Context, actor Actor, userID string) error
 }
 
 // RevokeAll ends everything that was issued before this moment, for everybody, codes, links and what waits to be sent
-// included: after the database was restored from a backup, or when a secret leaked. Only System. Sessions opened afterwards live.
+// included: after the database was restored from a backup, or when a secret leaked. API keys become inactive; their owners may
+// enable them again. Only System. Sessions opened afterwards live.
 func (s *Sessions) RevokeAll(ctx context.Context, actor Actor) error {
 	if err := actor.hosting(); err != nil {
 		return err

@@ -30,6 +30,8 @@ type Store interface {
 	ChallengeStore
 	OutboxStore
 	CredentialStore
+	KeyStore
+	GrantStore
 	EventStore
 	MaintenanceStore
 }
@@ -98,7 +100,7 @@ type UserStore interface {
 	// ErrPhoneTaken (a verified one). ErrInvalid with field "roles" when a role is gone.
 	InsertUser(ctx context.Context, w UserInsert) error
 	// ChangeUser replaces the account's row, but LastLogin and CreatedAt, and ends the account's challenges whose purpose is
-	// in w.Voids, with their messages. ErrNotFound outside the scope, ErrChanged when the row is no longer at w.IfVersion,
+	// in w.Voids, with their messages, and with w.EndKeys its API keys. ErrNotFound outside the scope, ErrChanged when the row is no longer at w.IfVersion,
 	// then ErrInvalidCode when the challenge w.Consumes is gone, else as InsertUser (an account never moves to a customer
 	// that is not there); ErrLastAdmin with w.KeepAdmin.
 	ChangeUser(ctx context.Context, w UserUpdate) error
@@ -146,6 +148,7 @@ type UserUpdate struct {
 	EndMemberships bool     // end the memberships of the account
 	Consumes       string   // ErrInvalidCode unless the account's challenge with this id is there; it ends with the write. "" = none
 	Voids          []Purpose
+	EndKeys        bool // delete the API keys of the account
 	Releases       *PhoneRelease
 	Outgoing       Outgoing // after Voids
 	Revoke         []Revocation
@@ -329,7 +332,7 @@ type RevocationKind uint8
 const (
 	RevokeSession RevocationKind = iota + 1 // Subject: session id
 	RevokeUser                              // Subject: user id; tokens with an epoch below Below are dead
-	RevokeKey                               // Subject: API key id
+	RevokeKey                               // Subject: API key id; what is known of a version below Below is out of date
 	RevokeAll                               // Subject: an id of its own; tokens issued before Below (Unix ms) hold only while their session is there
 )
 
@@ -348,8 +351,8 @@ type RevocationStore interface {
 	// begins with one row, a RevokeAll of that moment that lives 24 hours and 5 minutes: the secret may be older than the
 	// store, and what was issued before must not hold in it.
 	Revocations(ctx context.Context, since int64) (rows []Revocation, now int64, err error)
-	// EndEverything ends every session, challenge and message and writes the Revocation. It may end them in steps before
-	// that: when it fails, some have ended.
+	// EndEverything ends every session, challenge and message, makes every API key inactive (its Version goes up by one) and
+	// writes the Revocation. It may end them in steps before that: when it fails, some have ended.
 	EndEverything(ctx context.Context, w EverythingEnd) error
 }
 
@@ -505,6 +508,95 @@ type CredentialWrite struct {
 	Credential Credential
 	Outgoing   Outgoing
 	Event      Event
+}
+
+// StoredKey is an API key as stored. Of its secret there is a hash alone.
+type StoredKey struct {
+	APIKey
+	NameKey string // case-folded name, unique among the keys of its owner, at most 1,024 bytes
+	Hash    string // of the secret part, at most 64 bytes
+	Version int64  // grows with every change, but not with LastUsedAt
+}
+
+// KeyRef names an API key by its ID or, where that is "", by its Prefix.
+type KeyRef struct{ ID, Prefix string }
+
+// KeyAccount is an API key and its owner, read in one snapshot.
+type KeyAccount struct {
+	Key     StoredKey
+	Account Account
+}
+
+// KeyStore keeps API keys. Scopes are of their owners.
+type KeyStore interface {
+	// FindKey reads a key and its owner. ErrNotFound outside the scope.
+	FindKey(ctx context.Context, scope Scope, by KeyRef) (KeyAccount, error)
+	// ListKeys reads the keys of a user, oldest first.
+	ListKeys(ctx context.Context, scope Scope, userID string) ([]APIKey, error)
+	// InsertKey adds a key (Version 1) if its owner is in scope, active and still at w.IfEpoch, and the session w.IfSession is
+	// there, else ErrChanged. It starts by changing the owner's row and then that of the session, so that it conflicts with
+	// whatever ends trust, on every node of a cluster; the owner's Version stays. Then ErrKeyQuota unless the owner has fewer
+	// than w.Cap other keys that are active and have not expired at CreatedAt; ErrKeyNameTaken; ErrIDTaken (id or prefix).
+	InsertKey(ctx context.Context, w KeyInsert) error
+	// ChangeKey replaces name, scopes and Active of the owner's key w.Key.ID. It starts as InsertKey, but raises the owner's Version,
+	// so that nothing is done any more that was decided on with the key as it was. ErrNotFound without such a key in scope;
+	// ErrChanged when it is not at w.IfVersion, or the session is gone; with w.TakesPlace ErrKeyQuota; ErrKeyNameTaken.
+	ChangeKey(ctx context.Context, w KeyUpdate) error
+	// DeleteKey deletes the owner's key, and raises the owner's Version. ErrNotFound, and nothing written, when there is none
+	// in scope.
+	DeleteKey(ctx context.Context, w KeyDelete) error
+	// TouchKey sets LastUsedAt, unless it is less than every before at. No error when the key is gone.
+	TouchKey(ctx context.Context, id string, at time.Time, every time.Duration) error
+}
+
+// KeyInsert is a new API key.
+type KeyInsert struct {
+	Scope     Scope
+	Key       StoredKey
+	IfEpoch   int64  // of the owner
+	IfSession string // the session it is made in; "" = none
+	Cap       int64
+	Event     Event
+}
+
+// KeyUpdate is a changed API key. Key.Version is ignored: the stored one becomes IfVersion + 1.
+type KeyUpdate struct {
+	Scope      Scope
+	Key        StoredKey
+	IfVersion  int64
+	IfSession  string // the session it is changed in; "" = none
+	TakesPlace bool   // count as InsertKey does, at Now
+	Cap        int64
+	Now        time.Time
+	Revoke     Revocation
+	Event      Event
+}
+
+// KeyDelete deletes an API key.
+type KeyDelete struct {
+	Scope  Scope
+	ID     string
+	UserID string
+	Revoke Revocation
+	Event  Event
+}
+
+// GrantStore keeps limits of single users that differ from the default.
+type GrantStore interface {
+	// ListGrants reads what was granted to a user, expired or not, ordered by name. None outside the scope.
+	ListGrants(ctx context.Context, scope Scope, userID string) ([]Grant, error)
+	// SetGrant adds a grant or replaces that of the same name. It starts by changing the user's row, whose Version stays:
+	// ErrNotFound when there is none.
+	SetGrant(ctx context.Context, w GrantWrite) error
+	// DeleteGrant deletes the grant of this name. ErrNotFound.
+	DeleteGrant(ctx context.Context, w GrantWrite) error
+}
+
+// GrantWrite is a grant to set, or to delete by its name.
+type GrantWrite struct {
+	UserID string
+	Grant  Grant
+	Event  Event
 }
 
 // EventStore keeps the audit trail: append-only.

@@ -1,7 +1,7 @@
 // Package userapi keeps users, roles, customers (tenants) and sessions, and issues and revokes their tokens, inside
 // the host's own server and database.
 //
-// A host makes one API value from a Config and calls its nouns (Users, Auth, Sessions, Roles, Memberships, Customers, Passwords, Contacts), each with an
+// A host makes one API value from a Config and calls its nouns (Users, Auth, Sessions, Roles, Memberships, Customers, Passwords, Contacts, Keys, Grants, Credentials), each with an
 // Actor that says on whose behalf. The package httpadapter serves the same nouns over HTTP; the packages under store
 // keep the data. Nothing here starts a goroutine behind the host's back, reads a global or writes to the process: the
 // host owns database, mux, logger and clock.
@@ -23,8 +23,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	mathrand "math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
@@ -76,6 +78,14 @@ type Config struct {
 	// international form.
 	DefaultRegion string
 
+	// Scopes are those that API keys may hold besides the ones of this module: what routes of the host ask for. Each has 1 to 64
+	// of a-z 0-9 _ . : -
+	Scopes []string
+	// KeyCache is how many API keys that were just checked are remembered. Default 10,000.
+	KeyCache int
+	// Grants are the limits of users by name (1 to 64 of a-z 0-9 _ . : -), 0 or more, from which Grants.Set makes exceptions. Default: "apikeys" is 2.
+	Grants map[string]int64
+
 	// Staleness bounds how long another node's revocation may go unnoticed. Default 1 s; ReadAlways asks the
 	// database on every check.
 	Staleness time.Duration
@@ -119,7 +129,8 @@ type API struct {
 	Customers   *Customers
 	Passwords   *Passwords
 	Contacts    *Contacts
-
+	Keys        *Keys
+	Grants      *Grants
 	Credentials *Credentials
 
 	core *core
@@ -133,6 +144,7 @@ type core struct {
 	log    *slog.Logger
 	tokens *tokenKeys
 	feed   *feed
+	keys   *keyCache
 	hashes *hashPool
 	gate   *gate
 	wake   chan struct{} // something was put into the outbox here
@@ -154,14 +166,16 @@ func New(cfg Config) (*API, error) {
 	}
 	return assemble(&core{
 		cfg: cfg, store: cfg.Store, hooks: cfg.Hooks, log: cfg.Logger, tokens: keys, hashes: hashes, gate: &gate{keys: map[string]*gateKey{}, noted: map[string]time.Time{}},
-		wake: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), keys: newKeyCache(cfg.KeyCache),
 		feed: newFeed(cfg.Store, cfg.Now, cfg.Staleness, cfg.FeedTimeout),
 	}), nil
 }
 
 func assemble(c *core) *API {
-	return &API{Users: &Users{c}, Auth: &Auth{c}, Sessions: &Sessions{c}, Roles: &Roles{c}, Memberships: &Memberships{c}, Customers: &Customers{c}, Passwords: &Passwords{c}, Contacts: &Contacts{c},
-		Credentials: &Credentials{c}, core: c}
+	return &API{
+		Users: &Users{c}, Auth: &Auth{c}, Sessions: &Sessions{c}, Roles: &Roles{c}, Memberships: &Memberships{c}, Customers: &Customers{c},
+		Passwords: &Passwords{c}, Contacts: &Contacts{c}, Keys: &Keys{c}, Grants: &Grants{c}, Credentials: &Credentials{c}, core: c,
+	}
 }
 
 // complete fills in the defaults and refuses what cannot work, all of it in one error.
@@ -210,6 +224,20 @@ func (cfg *Config) complete() error {
 	for role, lives := range cfg.RoleLifetimes {
 		require(validRoleCode(role) && lives.Access >= 0 && lives.Session >= 0 && lives.Idle >= 0 && lives.Access <= cfg.AccessLifetime &&
 			lives.Session <= cfg.SessionLifetime && lives.Idle <= cfg.SessionIdle, "RoleLifetimes names a role and durations no longer than those for all")
+	}
+	cfg.Scopes = slices.Clone(cfg.Scopes)
+	for i, scope := range cfg.Scopes {
+		require(validRoleCode(scope) && !ourScope(scope) && !slices.Contains(cfg.Scopes[:i], scope), "Scopes need 1 to 64 of a-z 0-9 _ . : - each, no scope of this module, none twice")
+	}
+	if cfg.KeyCache == 0 {
+		cfg.KeyCache = 10_000
+	}
+	require(cfg.KeyCache > 0, "KeyCache has to be positive")
+	grants := map[string]int64{GrantAPIKeys: 2}
+	maps.Copy(grants, cfg.Grants)
+	cfg.Grants = grants
+	for name, value := range cfg.Grants {
+		require(validRoleCode(name) && value >= 0, "Grants need names of 1 to 64 of a-z 0-9 _ . : - and values of 0 or more")
 	}
 	switch cfg.Registration.Policy {
 	case "":
@@ -316,7 +344,7 @@ func (c *core) afterCommit(ctx context.Context, run func(context.Context)) {
 //	bound.Committed(ctx)
 //
 // The bound API never retries and issues no tokens, so whoever changes the own e-mail address or password through it has
-// to log in again; Login, Refresh, Authenticate and whatever counts attempts answer ErrInTx. After any error, ErrChanged
+// to log in again; Login, Refresh, Authenticate, AuthenticateKey and whatever counts attempts answer ErrInTx. After any error, ErrChanged
 // too, the host has to roll back. Until the end of the transaction it uses the bound API alone: on SQLite the other
 // would wait for it. Before… hooks run while the host's transaction is open. It panics when tx is not a transaction of this API's own store: such an API would
 // write accounts where nobody looks.

@@ -118,6 +118,8 @@ type Users struct{ *core }
 // Create adds an account. Only admins and System may; the customer is the actor's. A registration there that was never
 // activated gives up its e-mail address or username for it.
 //
+// An API key needs ScopePassword to give a password: ErrScopeMissing.
+//
 // Errors: ErrForbidden, ErrInvalid (with fields), ErrInvalidPhone, ErrWeakPassword, ErrEmailTaken, ErrUsernameTaken,
 // ErrPhoneTaken, ErrIDTaken, ErrQuota. Unknown roles are ErrInvalid with the field "roles".
 func (u *Users) Create(ctx context.Context, actor Actor, n NewUser) (User, error) {
@@ -129,6 +131,11 @@ func (u *Users) Create(ctx context.Context, actor Actor, n NewUser) (User, error
 			return User{}, ErrForbidden
 		}
 		n.CustomerID = actor.CustomerID()
+	}
+	if n.Password != "" {
+		if err := actor.scoped(ScopePassword); err != nil {
+			return User{}, err
+		}
 	}
 	a, err := u.newAccount(ctx, n)
 	if err != nil {
@@ -352,7 +359,7 @@ func (u *Users) Deactivate(ctx context.Context, actor Actor, id string) (User, e
 	return user, err
 }
 
-// Delete erases a user with their sessions and memberships. The audit trail keeps the id. Only admins and System. ErrNotFound,
+// Delete erases a user with their sessions, memberships, API keys and grants. The audit trail keeps the id. Only admins and System. ErrNotFound,
 // ErrForbidden, ErrLastAdmin.
 func (u *Users) Delete(ctx context.Context, actor Actor, id string) error {
 	if err := actor.managing(); err != nil {

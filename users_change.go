@@ -10,12 +10,15 @@ import (
 
 // Change changes an account. What it ends: a change of the roles ends the user's access tokens; a change of e-mail or
 // password, an e-mail address marked as proven, deactivation and a move to another customer end all sessions, and with them
-// all pending codes and links; that move ends all memberships too, and a password that has to be changed from now on all sessions.
-// Where it is the actor's own account and the actor stays, the returned Tokens take the place of theirs: of a new session where all
+// all pending codes and links; that move ends all memberships too, an address marked as proven the API keys, and a password that has
+// to be changed from now on all sessions. Where it is the actor's own account and the actor stays, the returned Tokens take the place of theirs: of a new session where all
 // have ended, else an access token alone. Otherwise they are zero.
 //
 // Where mail is wired (Verification.Mail), one's own new e-mail address has to be proven first: the old one stays, and a
 // link goes to the new one, as with Contacts.RequestEmail. Whoever's password or e-mail address was changed is told by mail.
+//
+// An API key needs ScopePassword to change a password, an e-mail address, a username or a phone number: ErrScopeMissing. It
+// gets no tokens.
 //
 // Oneself may change e-mail, username, phone, names and password; a service the same of users it ranks above, and the
 // names of all who hold neither admin nor service; admins and System also Active, Roles and MustChangePassword; System also CustomerID and
@@ -37,6 +40,9 @@ func (c *core) change(ctx context.Context, actor Actor, id string, ch UserChange
 		return User{}, Tokens{}, err
 	}
 	if ch.Password != nil {
+		if err := actor.scoped(ScopePassword); err != nil {
+			return User{}, Tokens{}, err
+		}
 		if err := wellFormedPassword(*ch.Password); err != nil {
 			return User{}, Tokens{}, err
 		}
@@ -101,6 +107,11 @@ func (run *changing) once(ctx context.Context, id string) (User, Tokens, error) 
 	after, err := run.apply(ctx, before)
 	if err != nil {
 		return fail(err)
+	}
+	if after.Email != before.Email || after.Username != before.Username || after.Phone != before.Phone {
+		if err := run.actor.scoped(ScopePassword); err != nil {
+			return fail(err)
+		}
 	}
 	self := run.actor.is(id)
 	if self && (run.ch.Password != nil || after.EmailKey != before.EmailKey) {
@@ -206,10 +217,14 @@ func (run *changing) tell(ctx context.Context, before, after Account, out Outgoi
 // (OWASP ASVS 7.2.4). Inside a host's transaction nothing is issued: it may be rolled back.
 //
 // A change of one's own credentials stands on the session it is made in: when that has ended meanwhile, the change is
-// refused, or a thief who is just being shut out could still set a password. proved says that the password was given now.
+// refused, or a thief who is just being shut out could still set a password. The same goes for an API key, which gets no
+// session. proved says that the password was given now.
 func (c *core) ownSession(ctx context.Context, actor Actor, w *UserUpdate, self, proved bool) (Session, error) {
 	if !self || len(w.Revoke) == 0 {
 		return Session{}, nil
+	}
+	if actor.isKey() {
+		return Session{}, c.standing(ctx, actor)
 	}
 	id := actor.identity
 	sa, err := c.store.SessionByID(ctx, id.SessionID())
@@ -332,7 +347,7 @@ func (run *changing) write(before, after Account) UserUpdate {
 		Scope: run.actor.scope(), Account: after, IfVersion: before.Version, SetRoles: roles, CustomerBefore: before.CustomerID,
 		KeepAdmin:   wasAdmin && !isAdmin,
 		TakesPlace:  after.Active && (!before.Active || moved),
-		EndSessions: credential || shut, EndCredentials: proven, EndMemberships: moved,
+		EndSessions: credential || shut, EndKeys: proven, EndCredentials: proven, EndMemberships: moved,
 		Event: run.event(run.actor, run.kind(before, after), after.User, run.fields(roles)),
 	}
 	if credential || shut || roles {

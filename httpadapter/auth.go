@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/userapi/userapi"
 )
@@ -130,30 +131,42 @@ func token(c *call) error {
 	if err != nil {
 		return gone(err)
 	}
-	return c.answer(signedInOut{userOut: userWithRoles(user), tokensOut: tokensOut{Exp: c.identity.ExpiresAt().Unix()}})
+	return c.answer(signedInOut{userOut: userWithRoles(user), tokensOut: tokensOut{Exp: unixOrNone(c.identity.ExpiresAt())}})
 }
 
-// claimsOut are the claims of an access token, under their registered names.
+// unixOrNone gives Unix seconds; 0, which is left out of answers, where there is no such time.
+func unixOrNone(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
+}
+
+// claimsOut are the claims of an access token, under their registered names. Of an API key it is what corresponds to them:
+// there is no session, and exp only when the key expires.
 type claimsOut struct {
 	Issuer    string   `json:"iss"`
 	Audience  string   `json:"aud,omitempty"`
 	Subject   string   `json:"sub"`
-	Session   string   `json:"sid"`
+	Session   string   `json:"sid,omitempty"`
+	Key       string   `json:"key_id,omitempty"`
+	Scopes    []string `json:"scopes,omitempty"`
 	Customer  string   `json:"cid"`
 	Roles     []string `json:"roles"`
 	Epoch     int64    `json:"ep"`
 	Methods   []string `json:"amr"`
-	AuthTime  int64    `json:"auth_time"`
+	AuthTime  int64    `json:"auth_time,omitempty"`
 	IssuedAt  int64    `json:"iat"`
-	ExpiresAt int64    `json:"exp"`
+	ExpiresAt int64    `json:"exp,omitempty"`
 }
 
 func verifyToken(c *call) error {
 	id := c.identity
 	return c.answer(claimsOut{
 		Issuer: id.Issuer(), Audience: id.Audience(), Subject: id.UserID(), Session: id.SessionID(), Customer: id.CustomerID(),
+		Key: id.KeyID(), Scopes: id.Scopes(),
 		Roles: append([]string{}, id.Roles()...), Epoch: id.Epoch(), Methods: append([]string{}, id.Methods()...),
-		AuthTime: id.AuthTime().Unix(), IssuedAt: id.IssuedAt().Unix(), ExpiresAt: id.ExpiresAt().Unix(),
+		AuthTime: unixOrNone(id.AuthTime()), IssuedAt: id.IssuedAt().Unix(), ExpiresAt: unixOrNone(id.ExpiresAt()),
 	})
 }
 

@@ -219,7 +219,7 @@ func TestI08_EveryAnswerIsSealed(t *testing.T) {
 	}
 	for _, rt := range newWorld(t, everything).web.Routes() {
 		w := newWorld(t, everything)
-		path := strings.NewReplacer("{id}", w.ids["ann"], "{sid}", "s", "{code}", "editor").Replace(rt.Path)
+		path := strings.NewReplacer("{id}", w.ids["ann"], "{sid}", "s", "{code}", "editor", "{resource}", "doc", "{rid}", "1").Replace(rt.Path)
 		check(w.do(rt.Method, path, nil))
 		check(w.do(rt.Method, path, nil, w.as("ann")))
 		check(w.do(rt.Method, path, nil, w.as("admin")))

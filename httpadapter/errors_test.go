@@ -236,8 +236,8 @@ well-formed id of a resource on which a level is missing:
 
     {"message": "for people", "error_code": "STABLE_CODE", "payload": {"field": ["what is wrong"]}}
 
-`+"`payload`"+` is there when fields or parameters are meant; of ROLE_MISSING it is `+"`missing`"+`: roles in the order asked, a
-level on a resource as `+"`<resource>-<id>-<level>`"+`. 401 comes with
+`+"`payload`"+` is there when fields or parameters are meant; of ROLE_MISSING and SCOPE_MISSING it is `+"`missing`"+`: roles and scopes in
+the order asked, a level on a resource as `+"`<resource>-<id>-<level>`"+`; of QUOTA for API keys `+"`allowed`"+`, their number. 401 comes with
 `+"`WWW-Authenticate: Bearer`"+`, 405 with `+"`Allow`"+`, 429 and 503 with `+"`Retry-After`"+` in seconds. A client tries a refresh once on any 401.
 
 Program against the code. The table is made from the declared errors by `+"`go test ./httpadapter -update`"+`; a test holds them together.

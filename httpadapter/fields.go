@@ -122,6 +122,29 @@ func roleSet(name string, into **[]userapi.RoleRef) field {
 	}}
 }
 
+// texts is a list of strings.
+func texts(name string, into **[]string) field {
+	return field{name: name, read: func(value json.RawMessage) string {
+		var list []json.RawMessage
+		if value[0] != '[' || json.Unmarshal(value, &list) != nil {
+			return "must be a list of strings"
+		}
+		all := make([]string, len(list))
+		for i, element := range list {
+			if readString(element, &all[i]) != "" {
+				return "must be a list of strings"
+			}
+		}
+		*into = &all
+		return ""
+	}}
+}
+
+// immutable is a field that may be read and not changed.
+func immutable(name string) field {
+	return field{name: name, read: func(json.RawMessage) string { return "cannot be changed" }}
+}
+
 const requiredField = "required field"
 
 func isNull(value json.RawMessage) bool { return string(value) == "null" }

@@ -68,6 +68,24 @@ func FuzzPath(f *testing.F) {
 	})
 }
 
+func FuzzAPIKey(f *testing.F) {
+	w := newWorld(new(testing.T))
+	_, key := w.key("ann", "full")
+	for _, seed := range []string{"", ".", "a", "a.b", "a.b.c", key + "x", key[1:], strings.ToLower(key), strings.Replace(key, ".", "", 1), strings.Repeat("A", 1<<16)} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if text == key {
+			return
+		}
+		r := httptest.NewRequest("GET", "/api/auth/whoami", nil)
+		r.Header["X-Api-Key"] = []string{text}
+		if code := sound(t, w, r); code != 401 {
+			t.Errorf("%d", code)
+		}
+	})
+}
+
 func FuzzCredentials(f *testing.F) {
 	w := newWorld(new(testing.T))
 	token := w.login("ann").text("access_token")

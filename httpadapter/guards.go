@@ -54,6 +54,16 @@ func (g guard) String() string {
 	}
 }
 
+// takesKeys reports whether an API key can open a route of this guard.
+func (g guard) takesKeys() bool {
+	switch g {
+	case recognised, connected, passwordChange, phoneProof, selfOrAdmin, selfAdminService, admin, registration:
+		return true
+	default:
+		return false
+	}
+}
+
 // admit lets the call in, with identity and actor, or says why not.
 func (g guard) admit(c *call) error {
 	switch g {
@@ -71,6 +81,11 @@ func (g guard) admit(c *call) error {
 	if err != nil {
 		return g.admitUnknown(c, err)
 	}
+	if cred.identity.KeyID() != "" {
+		if err := admitKey(c.route.scope(), cred.identity); err != nil {
+			return err
+		}
+	}
 	c.r = c.remember(c.r, cred)
 	c.identity, c.actor = cred.identity, c.Actor(c.r)
 	self := false
@@ -87,6 +102,17 @@ func (g guard) admit(c *call) error {
 		return nil
 	}
 	return userapi.ErrForbidden
+}
+
+// admitKey lets an API key in that has the scope of the route.
+func admitKey(scope string, key *userapi.Identity) error {
+	switch {
+	case scope == "":
+		return userapi.ErrForbidden
+	case !key.HasScope(scope):
+		return userapi.ErrScopeMissing.Field("missing", scope)
+	}
+	return nil
 }
 
 // admitUnknown lets those in who can do without the credential that failed as err says.

@@ -1,6 +1,7 @@
 package httpadapter_test
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 
@@ -18,34 +19,34 @@ import (
 // noun says, but neither 401 nor 403.
 var matrix = map[string]map[string]int{
 	"public": {
-		"anonymous": 0, "self": 0, "other": 0, "foreign admin": 0, "service": 0, "admin": 0, "expired": 0, "revoked": 0, "deactivated": 0, "api key": 401,
+		"anonymous": 0, "self": 0, "other": 0, "foreign admin": 0, "service": 0, "admin": 0, "expired": 0, "revoked": 0, "deactivated": 0, "api key": 401, "bad api key": 401,
 	},
 	"public, or connected": {
-		"anonymous": 0, "self": 0, "other": 0, "foreign admin": 0, "service": 0, "admin": 0, "expired": 0, "revoked": 0, "deactivated": 0, "api key": 401,
+		"anonymous": 0, "self": 0, "other": 0, "foreign admin": 0, "service": 0, "admin": 0, "expired": 0, "revoked": 0, "deactivated": 0, "api key": 0, "bad api key": 401,
 	},
 	"connected": {
-		"anonymous": 401, "self": 0, "other": 0, "foreign admin": 0, "service": 0, "admin": 0, "expired": 401, "revoked": 401, "deactivated": 401, "api key": 401,
+		"anonymous": 401, "self": 0, "other": 0, "foreign admin": 0, "service": 0, "admin": 0, "expired": 401, "revoked": 401, "deactivated": 401, "api key": 0, "bad api key": 401,
 	},
 	"connected, or a login whose password has to be changed": {
-		"anonymous": 401, "self": 0, "other": 0, "foreign admin": 0, "service": 0, "admin": 0, "expired": 401, "revoked": 401, "deactivated": 401, "api key": 401,
+		"anonymous": 401, "self": 0, "other": 0, "foreign admin": 0, "service": 0, "admin": 0, "expired": 401, "revoked": 401, "deactivated": 401, "api key": 0,
 	},
 	"connected, or public with Verification.AnonymousPhone": {
-		"anonymous": 401, "self": 0, "other": 0, "foreign admin": 0, "service": 0, "admin": 0, "expired": 401, "revoked": 401, "deactivated": 401, "api key": 401,
+		"anonymous": 401, "self": 0, "other": 0, "foreign admin": 0, "service": 0, "admin": 0, "expired": 401, "revoked": 401, "deactivated": 401, "api key": 0, "bad api key": 401,
 	},
 	"connected by session": {
-		"anonymous": 401, "self": 0, "other": 0, "foreign admin": 0, "service": 0, "admin": 0, "expired": 401, "revoked": 401, "deactivated": 401, "api key": 401,
+		"anonymous": 401, "self": 0, "other": 0, "foreign admin": 0, "service": 0, "admin": 0, "expired": 401, "revoked": 401, "deactivated": 401, "api key": 403, "bad api key": 401,
 	},
 	"self|admin": {
-		"anonymous": 401, "self": 0, "other": 403, "foreign admin": 404, "service": 403, "admin": 0, "expired": 401, "revoked": 401, "deactivated": 401, "api key": 401,
+		"anonymous": 401, "self": 0, "other": 403, "foreign admin": 404, "service": 403, "admin": 0, "expired": 401, "revoked": 401, "deactivated": 401, "api key": 0, "bad api key": 401,
 	},
 	"self|admin|service": {
-		"anonymous": 401, "self": 0, "other": 403, "foreign admin": 404, "service": 0, "admin": 0, "expired": 401, "revoked": 401, "deactivated": 401, "api key": 401,
+		"anonymous": 401, "self": 0, "other": 403, "foreign admin": 404, "service": 0, "admin": 0, "expired": 401, "revoked": 401, "deactivated": 401, "api key": 0, "bad api key": 401,
 	},
 	"admin": {
-		"anonymous": 401, "self": 403, "other": 403, "foreign admin": 404, "service": 403, "admin": 0, "expired": 401, "revoked": 401, "deactivated": 401, "api key": 401,
+		"anonymous": 401, "self": 403, "other": 403, "foreign admin": 404, "service": 403, "admin": 0, "expired": 401, "revoked": 401, "deactivated": 401, "api key": 0, "bad api key": 401,
 	},
 	"admin, or registration without a credential": {
-		"anonymous": 401, "self": 403, "other": 403, "foreign admin": 0, "service": 403, "admin": 0, "expired": 401, "revoked": 401, "deactivated": 401, "api key": 401,
+		"anonymous": 401, "self": 403, "other": 403, "foreign admin": 0, "service": 403, "admin": 0, "expired": 401, "revoked": 401, "deactivated": 401, "api key": 0, "bad api key": 401,
 	},
 }
 
@@ -72,6 +73,8 @@ var bodies = map[string]any{
 	"POST /verification/phone/confirm":             object{"phone": "+4930901820", "code": "sent"},
 	"POST /verification/email":                     object{"email": "matrix@acme.example", "current_password": password},
 	"POST /verification/email/confirm":             object{"token": "mailed"},
+	"POST /keys/":                                  object{"name": "matrix", "scopes": []string{"userapi:read"}},
+	"PATCH /keys/{id}":                             object{"active": false},
 	"POST /roles/":                                 object{"code": "matrix"},
 	"PATCH /roles/{code}":                          object{"name": "M"},
 }
@@ -81,6 +84,18 @@ var exceptions = map[string]int{
 	"POST /users/logout api key":         403, // an API key is no session to end
 	"GET /users/logout api key":          403,
 	"POST /auth/logout api key":          403,
+	"POST /users/logout bad api key":     403,
+	"GET /users/logout bad api key":      403,
+	"POST /auth/logout bad api key":      403,
+	"GET /keys/{id} other":               404, // ann's
+	"GET /keys/{id} service":             404,
+	"GET /keys/{id} foreign admin":       404,
+	"PATCH /keys/{id} other":             404,
+	"PATCH /keys/{id} service":           404,
+	"PATCH /keys/{id} foreign admin":     404,
+	"DELETE /keys/{id} other":            404,
+	"DELETE /keys/{id} service":          404,
+	"DELETE /keys/{id} foreign admin":    404,
 	"GET /users/ foreign admin":          0, // their own customer
 	"GET /roles/ foreign admin":          0, // definitions are shared
 	"POST /roles/ foreign admin":         0,
@@ -117,6 +132,9 @@ func (w *world) principal(kind string) (how set, name string) {
 		w.do("DELETE", "/users/"+w.ids["gone"], nil, w.as("admin")).is(204, "")
 		return gone, "gone"
 	case "api key":
+		_, key := w.key("admin", "full")
+		return apiKey(key), "admin"
+	case "bad api key":
 		token := w.as("admin")
 		return func(r *hr) { token(r); r.Header.Set("X-Api-Key", "key.secret") }, "admin"
 	}
@@ -165,7 +183,11 @@ func TestH03_EveryRouteForEveryCaller(t *testing.T) {
 				if list, ok := w.do("GET", "/users/"+w.ids["ann"]+"/sessions", nil, w.as("admin")).JSON["sessions"].([]any); ok && len(list) > 0 {
 					session = list[0].(object)["id"].(string)
 				}
-				path := strings.NewReplacer("{id}", w.ids["ann"], "{sid}", session, "{code}", "editor", "{resource}", "doc", "{rid}", "1").Replace(rt.Path)
+				id := w.ids["ann"]
+				if strings.HasPrefix(rt.Path, "/keys") {
+					id, _ = w.key("ann", "full")
+				}
+				path := strings.NewReplacer("{id}", id, "{sid}", session, "{code}", "editor", "{resource}", "doc", "{rid}", "1").Replace(rt.Path)
 				b := body
 				if o, ok := b.(object); ok && o["email"] == "own" && name != "" {
 					b = with(o, object{"email": loginName(name)})
@@ -190,7 +212,7 @@ func TestH03_EveryRouteForEveryCaller(t *testing.T) {
 // With Verification.AnonymousPhone nobody in particular is let in too, but no credential is passed over.
 func TestH03_PhonesWithoutACredential(t *testing.T) {
 	for _, path := range []string{"/verification/phone", "/verification/phone/confirm"} {
-		want := map[string]int{"anonymous": 200, "self": 200, "other": 200, "foreign admin": 200, "service": 200, "admin": 200, "expired": 401, "revoked": 401, "deactivated": 401, "api key": 401}
+		want := map[string]int{"anonymous": 200, "self": 200, "other": 200, "foreign admin": 200, "service": 200, "admin": 200, "expired": 401, "revoked": 401, "deactivated": 401, "api key": 200, "bad api key": 401}
 		for kind := range want {
 			w := newWorld(t, anyPhone)
 			how, _ := w.principal(kind)
@@ -243,15 +265,19 @@ matter. HEAD is served wherever GET is (but GET /users/logout), OPTIONS answers 
 | who | |
 |---|---|
 | public | anybody; the credential is not looked at, but an ` + "`X-Api-Key`" + ` is refused (401, on logout 403) |
-| public, or connected | the same, but whoever brings a valid access token is known by it; a bad one does not matter |
-| connected | a valid access token |
+| public, or connected | the same, but whoever brings a valid access token or API key is known by it; a bad token does not matter, a bad key is 401 |
+| connected | a valid access token, or an API key |
 | connected, or a login whose password has to be changed | the same; also the access token of a login with ` + "`step: new_password`" + `, which is 403 everywhere else |
-| connected, or public with Verification.AnonymousPhone | a valid access token; with that option also anybody who brings no credential at all |
+| connected, or public with Verification.AnonymousPhone | a valid access token, or an API key; with that option also anybody who brings no credential at all |
 | connected by session | a valid access token, never an API key |
 | self\|admin | the user {id} (or ` + "`current`" + `), or role ` + "`admin`" + ` in the same customer |
 | self\|admin\|service | the same, or role ` + "`service`" + `, never on a user who holds ` + "`admin`" + ` or ` + "`service`" + ` |
 | admin | role ` + "`admin`" + ` in the same customer |
 | admin, or registration without a credential | role ` + "`admin`" + `; without any credential whoever the registration policy lets in |
+
+An API key needs besides the scope in the column key, or ` + "`full`" + `: else 403 SCOPE_MISSING. "–" means that no key may ask (403; 401 where
+the route is public). Whoever changes an e-mail address, a username or a phone number by a key, or gives a new user a password, needs
+` + "`users:password`" + ` on every route.
 
 A field with ` + "`?`" + ` may be absent; ` + "`a | b`" + ` asks for at least one of them (a login or a reset for exactly one). Whenever an answer issues
 tokens (one's own password, e-mail address or roles changed), it is that of a login: exp, access_token and refresh_token
@@ -263,8 +289,8 @@ A foreign page (403 CROSS_ORIGIN) cannot log in, refresh, log out or register, a
 phone proof without a credential neither read nor set cookies, so it may ask for those; in POST /verification/email/confirm its
 cookie counts as none. What would send is 503 where the host has wired no sender.
 
-| method | path | who | body, query | status | |
-|---|---|---|---|---|---|
+| method | path | who | key | body, query | status | |
+|---|---|---|---|---|---|---|
 `)
 	escape := strings.NewReplacer("|", `\|`)
 	for _, rt := range newWorld(t, everything).web.Routes() {
@@ -279,7 +305,7 @@ cookie counts as none. What would send is 503 where the host has wired no sender
 		if rt.OptIn != "" {
 			summary += fmt.Sprintf(" Only with `Config.%s`.", rt.OptIn)
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %d | %s |\n", rt.Method, rt.Path, escape.Replace(rt.Guard), escape.Replace(in), rt.Status, summary)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %d | %s |\n", rt.Method, rt.Path, escape.Replace(rt.Guard), cmp.Or(rt.Scope, "–"), escape.Replace(in), rt.Status, summary)
 	}
 	golden(t, "../docs/routes.md", b.String())
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,12 +15,46 @@ import (
 // IsConnected lets a request through that brings a valid credential, with the identity in its context
 // (userapi.IdentityFrom, Adapter.Actor). Others get 401, a browser without any credential Config.LoginURL. An unsafe
 // request that a cookie authenticates has to come from the same origin: else 403 CROSS_ORIGIN.
+//
+// An API key needs a scope that the host declared (userapi.Config.Scopes), whichever, or userapi.ScopeFull: one that is good
+// for the routes of this module alone gets 403 SCOPE_MISSING, here and from all middleware below.
 func (a *Adapter) IsConnected(next http.Handler) http.Handler {
-	return a.guarded(next, func(*userapi.Identity, *http.Request) error { return nil })
+	return a.guards(func(*userapi.Identity, *http.Request) error { return nil })(next)
+}
+
+// RequireScopes is IsConnected for API keys that hold every one of the scopes; without scopes it is IsConnected. Whoever is
+// logged in needs none. 403 SCOPE_MISSING tells the missing ones.
+func (a *Adapter) RequireScopes(scopes ...string) func(http.Handler) http.Handler {
+	if len(scopes) == 0 {
+		return a.IsConnected
+	}
+	return func(next http.Handler) http.Handler {
+		return a.guarded(next, func(id *userapi.Identity, _ *http.Request) error {
+			var missing []string
+			for _, scope := range scopes {
+				if !id.HasScope(scope) {
+					missing = append(missing, scope)
+				}
+			}
+			if missing != nil {
+				return userapi.ErrScopeMissing.Field("missing", missing...)
+			}
+			return nil
+		})
+	}
+}
+
+// hostScope refuses an API key that was made for something else than the host's routes.
+func (a *Adapter) hostScope(id *userapi.Identity) error {
+	declared := a.api.Keys.Scopes()
+	if id.HasScope(userapi.ScopeFull) || slices.ContainsFunc(declared, id.HasScope) {
+		return nil
+	}
+	return userapi.ErrScopeMissing.Field("missing", append(declared, userapi.ScopeFull)...)
 }
 
 // HasRoles is IsConnected for holders of every one of the roles; without codes, for everybody who is connected. 403
-// ROLE_MISSING tells the missing ones.
+// ROLE_MISSING tells the missing ones. The roles of an API key are its owner's.
 func (a *Adapter) HasRoles(codes ...string) func(http.Handler) http.Handler {
 	return a.guards(func(id *userapi.Identity, _ *http.Request) error {
 		var missing []string
@@ -103,8 +138,16 @@ func anyRole(id *userapi.Identity, codes []string) error {
 // check is what a middleware asks of who is connected.
 type check func(id *userapi.Identity, r *http.Request) error
 
+// guards makes the middleware that any API key of the host's passes, as far as ask lets it.
 func (a *Adapter) guards(ask check) func(http.Handler) http.Handler {
-	return func(next http.Handler) http.Handler { return a.guarded(next, ask) }
+	return func(next http.Handler) http.Handler {
+		return a.guarded(next, func(id *userapi.Identity, r *http.Request) error {
+			if err := a.hostScope(id); err != nil {
+				return err
+			}
+			return ask(id, r)
+		})
+	}
 }
 
 func (a *Adapter) guarded(next http.Handler, ask check) http.Handler {
@@ -173,28 +216,36 @@ func (a *Adapter) authenticateStep(r *http.Request, step userapi.LoginStep) (*cr
 	if cred := a.known(r); cred != nil && cred.identity.Step() == "" {
 		return cred, nil
 	}
-	token, byCookie, err := a.presented(r)
-	if err != nil {
-		return nil, err
-	}
-	if byCookie {
-		if err := a.sameOrigin(r); err != nil {
-			return nil, err
-		}
-	}
-	identity, err := a.api.Auth.AuthenticateStep(r.Context(), token, step)
+	identity, err := a.identify(r, step)
 	if err != nil {
 		return nil, err
 	}
 	return &credential{by: a, identity: identity}, nil
 }
 
-// presented gives the access token a request brings. The first kind of credential that is there counts: were a bad one
-// passed over for the next, a request would act as somebody its sender did not mean.
-func (a *Adapter) presented(r *http.Request) (token string, byCookie bool, err error) {
+// identify checks the first kind of credential that is there, and no other: were a bad one passed over for the next, a
+// request would act as somebody its sender did not mean.
+func (a *Adapter) identify(r *http.Request, step userapi.LoginStep) (*userapi.Identity, error) {
 	if hasAPIKey(r) {
-		return "", false, userapi.ErrInvalidToken
+		key := r.Header[apiKeyHeader]
+		if len(key) != 1 {
+			return nil, userapi.ErrInvalidKey
+		}
+		from := userapi.Anonymous().From(a.ClientAddress(r), r.UserAgent())
+		return a.api.Auth.AuthenticateKey(r.Context(), from, userapi.Secret(key[0]))
 	}
+	token, byCookie, err := a.presented(r)
+	if err == nil && byCookie {
+		err = a.sameOrigin(r)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return a.api.Auth.AuthenticateStep(r.Context(), token, step)
+}
+
+// presented gives the access token a request brings.
+func (a *Adapter) presented(r *http.Request) (token string, byCookie bool, err error) {
 	if header, ok := r.Header["Authorization"]; ok {
 		if len(header) != 1 {
 			return "", false, userapi.ErrInvalidToken
@@ -216,9 +267,10 @@ func (a *Adapter) presented(r *http.Request) (token string, byCookie bool, err e
 	return token, true, err
 }
 
-// hasAPIKey: there are no API keys yet, so whoever shows one is nobody.
+const apiKeyHeader = "X-Api-Key"
+
 func hasAPIKey(r *http.Request) bool {
-	_, ok := r.Header["X-Api-Key"]
+	_, ok := r.Header[apiKeyHeader]
 	return ok
 }
 

@@ -159,7 +159,7 @@ func TestC11_SecretsAreNotRepeated(t *testing.T) {
 		object{"phone": canary}, object{"email": "ann@acme.example", "url_template": canary}, object{"email": "c11@x.example", "current_password": canary},
 	}
 	for _, rt := range w.web.Routes() {
-		path := strings.NewReplacer("{id}", "current", "{sid}", "s", "{code}", "editor").Replace(rt.Path)
+		path := strings.NewReplacer("{id}", "current", "{sid}", "s", "{code}", "editor", "{resource}", "doc", "{rid}", "1").Replace(rt.Path)
 		for _, body := range bodies {
 			a := w.do(rt.Method, path, body, bearer(canary))
 			assert.NotContains(t, a.Body.String(), canary, path)

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/userapi/userapi"
 )
 
 // route is one line of the table that everything is made from: the router, the guards, docs/routes.md, the test of
@@ -17,6 +19,7 @@ type route struct {
 	handle                   handler
 	summary                  string
 	optIn                    optIn
+	credentials              bool     // it is about passwords, e-mail addresses or phone numbers: see scope
 	query                    []string // parameters; where there are any, all others are refused
 }
 
@@ -44,7 +47,7 @@ var routeTable = []route{
 	{method: "POST", section: "users", pattern: "/logout", guard: logoutGuard, body: "{refresh_token?}, or none", status: 200, handle: logout, summary: "Log out; clears cookies."},
 	{method: "GET", section: "users", pattern: "/logout", guard: logoutGuard, status: 200, handle: logout, optIn: logoutByGET, summary: "Log out; clears cookies."},
 	{method: "GET", section: "users", pattern: "/token", guard: connected, status: 200, handle: token, summary: "The caller with roles, and exp of the credential."},
-	{method: "POST", section: "users", pattern: "/reset-password", guard: connected, body: "{email, password, current_password?}", status: 200, handle: resetPassword, summary: "Set one's own password; another's as an admin."},
+	{method: "POST", section: "users", pattern: "/reset-password", guard: connected, body: "{email, password, current_password?}", status: 200, handle: resetPassword, credentials: true, summary: "Set one's own password; another's as an admin."},
 	{method: "POST", section: "users", pattern: "/", guard: registration, body: "admin: {email | username | phone, name, active, password?, roles?, first_name?, last_name?, must_change_password?}; self: {email | username, password, phone?, name?, first_name?, last_name?}", status: 201, handle: createUser, summary: "Create a user with roles, in the admin's customer; register oneself, which logs in. Under RegistrationVerify email is required, password is not, and the answer is 202 with a message, whether or not the address is registered."},
 	{method: "GET", section: "users", pattern: "/", guard: admin, status: 200, handle: listUsers, query: []string{"email", "name", "match", "prefix", "active", "limit", "offset", "cursor"}, summary: "A page of users without roles."},
 	{method: "GET", section: "users", pattern: "/{id}", guard: selfAdminService, status: 200, handle: getUser, summary: "A user with roles."},
@@ -53,7 +56,7 @@ var routeTable = []route{
 	{method: "DELETE", section: "users", pattern: "/{id}", guard: admin, status: 204, handle: deleteUser, query: []string{"force"}, summary: "Deactivate a user; with force=true erase them."},
 	{method: "GET", section: "users", pattern: "/{id}/role", guard: selfAdminService, status: 200, handle: getUserRoles, summary: "The roles of a user."},
 	{method: "PATCH", section: "users", pattern: "/{id}/role", guard: admin, body: "[code | {id} | {code}, …]", status: 200, handle: changeUserRoles, summary: "Replace the roles of a user."},
-	{method: "POST", section: "users", pattern: "/{id}/set_password", guard: selfAdminService, body: "{password, current_password?}", status: 200, handle: setPassword, summary: "Set a password. User with roles."},
+	{method: "POST", section: "users", pattern: "/{id}/set_password", guard: selfAdminService, body: "{password, current_password?}", status: 200, handle: setPassword, credentials: true, summary: "Set a password. User with roles."},
 	{method: "GET", section: "users", pattern: "/{id}/sessions", guard: selfOrAdmin, status: 200, handle: listSessions, summary: "The sessions of a user, newest first."},
 	{method: "DELETE", section: "users", pattern: "/{id}/sessions", guard: selfOrAdmin, status: 204, handle: endSessions, summary: "End all sessions of a user."},
 	{method: "DELETE", section: "users", pattern: "/{id}/sessions/{sid}", guard: selfOrAdmin, status: 204, handle: endSession, summary: "End one session of a user."},
@@ -71,15 +74,21 @@ var routeTable = []route{
 	{method: "POST", section: "auth", pattern: "/activate", guard: cookieless, body: "{token, password}", status: 200, handle: activate, summary: "Activate an account by a mailed token, with the password it was registered with, else with its first. User with roles; no login."},
 	{method: "GET", section: "auth", pattern: "/jwks.json", guard: public, status: 200, handle: publicKeys, summary: "The public keys that access tokens are signed with (RFC 7517)."},
 
-	{method: "POST", section: "password", pattern: "/change", guard: passwordChange, body: "{old_password, new_password, verify_password?}", status: 200, handle: changePassword, summary: "Change one's own password; completes a login whose step is new_password. User with roles, exp, new tokens."},
+	{method: "POST", section: "password", pattern: "/change", guard: passwordChange, body: "{old_password, new_password, verify_password?}", status: 200, handle: changePassword, credentials: true, summary: "Change one's own password; completes a login whose step is new_password. User with roles, exp, new tokens."},
 
 	{method: "POST", section: "password", pattern: "/reset", guard: cookieless, body: "{email | username, url_template?}", status: 200, handle: requestReset, summary: "Have a reset link mailed to an account's address. The same message for all."},
 	{method: "POST", section: "password", pattern: "/reset/confirm", guard: cookieless, body: "{token, new_password, verify_password?}", status: 200, handle: confirmReset, summary: "Set a new password by a mailed token; ends all sessions. A message; no login."},
 
-	{method: "POST", section: "verification", pattern: "/phone", guard: phoneProof, body: "{phone, resend?}", status: 200, handle: requestPhone, summary: "Have a code sent to a phone number. The same message for all."},
-	{method: "POST", section: "verification", pattern: "/phone/confirm", guard: phoneProof, body: "{phone, code}", status: 200, handle: confirmPhone, summary: "The number becomes the caller's own, proven. User with roles; without a credential a message that the code is right."},
-	{method: "POST", section: "verification", pattern: "/email", guard: connected, body: "{email?, current_password?}, or none", status: 200, handle: requestEmail, summary: "Have a link mailed that proves one's own e-mail address, or changes to another."},
-	{method: "POST", section: "verification", pattern: "/email/confirm", guard: recognised, body: "{token}", status: 200, handle: confirmEmail, summary: "Prove or change an e-mail address by a mailed token. To the owner whose session goes on: user with roles, exp, new tokens. Else a message."},
+	{method: "POST", section: "verification", pattern: "/phone", guard: phoneProof, body: "{phone, resend?}", status: 200, handle: requestPhone, credentials: true, summary: "Have a code sent to a phone number. The same message for all."},
+	{method: "POST", section: "verification", pattern: "/phone/confirm", guard: phoneProof, body: "{phone, code}", status: 200, handle: confirmPhone, credentials: true, summary: "The number becomes the caller's own, proven. User with roles; without a credential a message that the code is right."},
+	{method: "POST", section: "verification", pattern: "/email", guard: connected, body: "{email?, current_password?}, or none", status: 200, handle: requestEmail, credentials: true, summary: "Have a link mailed that proves one's own e-mail address, or changes to another."},
+	{method: "POST", section: "verification", pattern: "/email/confirm", guard: recognised, body: "{token}", status: 200, handle: confirmEmail, credentials: true, summary: "Prove or change an e-mail address by a mailed token. To the owner whose session goes on: user with roles, exp, new tokens. Else a message."},
+
+	{method: "GET", section: "keys", pattern: "/", guard: bySession, status: 200, handle: listKeys, query: []string{"user_id"}, summary: "The caller's API keys, oldest first; another's as an admin."},
+	{method: "POST", section: "keys", pattern: "/", guard: bySession, body: "{name, scopes, expires?, user_id?}", status: 201, handle: createKey, summary: "Make an API key, for another as an admin. The answer holds the whole key, this once. expires is a time (RFC 3339) or a date, which is the end of that day in UTC."},
+	{method: "GET", section: "keys", pattern: "/{id}", guard: bySession, status: 200, handle: getKey, summary: "An API key."},
+	{method: "PATCH", section: "keys", pattern: "/{id}", guard: bySession, body: "{name?, scopes?, active?}", status: 200, handle: changeKey, summary: "Rename an API key, replace its scopes, disable or enable it."},
+	{method: "DELETE", section: "keys", pattern: "/{id}", guard: bySession, status: 204, handle: deleteKey, summary: "Delete an API key."},
 
 	{method: "GET", section: "roles", pattern: "/", guard: admin, status: 200, handle: listRoles, query: []string{"limit", "offset"}, summary: "A page of role definitions."},
 	{method: "POST", section: "roles", pattern: "/", guard: admin, body: "{code, name?}", status: 201, handle: createRole, optIn: editRoles, summary: "Define a role."},
@@ -96,11 +105,27 @@ func (rt route) check() error {
 	return nil
 }
 
+// scope is what an API key needs besides what the guard asks for; "" = no API key comes in. It follows from what the route is,
+// so that none can forget it.
+func (rt route) scope() string {
+	switch {
+	case !rt.guard.takesKeys():
+		return ""
+	case rt.credentials:
+		return userapi.ScopePassword
+	case rt.method == http.MethodGet:
+		return userapi.ScopeRead
+	default:
+		return userapi.ScopeWrite
+	}
+}
+
 // Route describes a route, for documents and tests made from the table.
 type Route struct {
 	Method  string
 	Path    string // below the root of Handler, with {id} and the like
 	Guard   string // who may ask, as docs/routes.md explains
+	Scope   string // what an API key needs besides; "" = no API key may ask
 	Body    string // what the request holds, in short; "" = nothing
 	Query   []string
 	Status  int    // of success
@@ -113,7 +138,7 @@ func (a *Adapter) Routes() []Route {
 	out := make([]Route, len(a.routes))
 	for i, rt := range a.routes {
 		out[i] = Route{
-			Method: rt.method, Path: "/" + rt.section + rt.pattern, Guard: rt.guard.String(), Body: rt.body,
+			Method: rt.method, Path: "/" + rt.section + rt.pattern, Guard: rt.guard.String(), Scope: rt.scope(), Body: rt.body,
 			Query: slices.Clone(rt.query), Status: rt.status, OptIn: string(rt.optIn), Summary: rt.summary,
 		}
 	}

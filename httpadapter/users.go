@@ -32,16 +32,11 @@ type customerOut struct {
 }
 
 func plainUser(u userapi.User) userOut {
-	out := userOut{
+	return userOut{
 		ID: u.ID, Email: u.Email, Username: u.Username, Name: u.Name, FirstName: u.FirstName, LastName: u.LastName, Phone: u.Phone,
 		Active: u.Active, EmailVerified: u.EmailVerified, PhoneVerified: u.PhoneVerified, Customer: customerOut{u.CustomerID},
-		CreatedAt: stamp(u.CreatedAt), UpdatedAt: stamp(u.UpdatedAt),
+		LastLogin: stampOrNull(u.LastLogin), CreatedAt: stamp(u.CreatedAt), UpdatedAt: stamp(u.UpdatedAt),
 	}
-	if !u.LastLogin.IsZero() {
-		at := stamp(u.LastLogin)
-		out.LastLogin = &at
-	}
-	return out
 }
 
 func userWithRoles(u userapi.User) userOut {
@@ -53,6 +48,15 @@ func userWithRoles(u userapi.User) userOut {
 
 // stamp writes a time as RFC 3339 in UTC, in milliseconds.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
+
+// stampOrNull is stamp for a time that may be none.
+func stampOrNull(t time.Time) *string {
+	if t.IsZero() {
+		return nil
+	}
+	at := stamp(t)
+	return &at
+}
 
 // tokensOut is what a login adds to the user.
 type tokensOut struct {

@@ -48,8 +48,15 @@ type program struct {
 		Remove roleRemove `cmd:"" help:"Remove a role that nobody holds."`
 	} `cmd:"" help:"Look after role definitions, which all customers share."`
 	Sessions struct {
-		RevokeAll sessionsRevokeAll `cmd:"" help:"End everything issued so far, for everybody: after a restore from backup, or when the secret leaked."`
+		RevokeAll sessionsRevokeAll `cmd:"" help:"End everything issued so far, for everybody, and disable all API keys: after a restore from backup, or when the secret leaked."`
 	} `cmd:"" help:"Look after sessions."`
+	Keys struct {
+		Add     keyAdd     `cmd:"" help:"Make an API key and print it, this once."`
+		List    keyList    `cmd:"" help:"List a user's API keys."`
+		Disable keyDisable `cmd:"" help:"Make an API key inactive."`
+		Enable  keyEnable  `cmd:"" help:"Make an API key active again."`
+		Delete  keyDelete  `cmd:"" help:"Delete an API key."`
+	} `cmd:"" help:"Look after API keys."`
 }
 
 func main() { os.Exit(run(context.Background(), os.Args[1:])) }

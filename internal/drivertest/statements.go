@@ -2,6 +2,7 @@ package drivertest
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -61,8 +62,11 @@ func fill(t *testing.T, st Store, db *sql.DB) {
 		`('reset', 'u#', 'h#', '', 'u#', '', '', '', 0, 5, 9999999999999)`)
 	insert("userapi_outbox", `id, challenge_id, user_id, sealed, attempt, lease, due_at, expires_at`,
 		`('m#', 'h#', 'u#', '', 0, '', 99999999#, 9999999999999)`)
-	insert("userapi_events", `id, happened_at, kind, actor_kind, actor_id, session_id, user_id, customer_id, address, user_agent, detail`,
-		`('e#', 0, 'login', 'user', '', '', '', '', '', '', '')`)
+	insert("userapi_events", `id, happened_at, kind, actor_kind, actor_id, session_id, key_id, user_id, customer_id, address, user_agent, detail`,
+		`('e#', 0, 'login', 'user', '', '', '', '', '', '', '', '')`)
+	insert("userapi_keys", `id, user_id, name, name_key, prefix, hash, scopes, active, expires_at, created_at, last_used_at, version`,
+		`('k#', 'u#', 'name', 'name', 'prefix#', 'hash', '', 1, NULL, 0, NULL, 1)`)
+	insert("userapi_grants", `user_id, name, value, expires_at`, `('u#', 'apikeys', 5, NULL)`)
 }
 
 // outgoing is a challenge for the user and its message.
@@ -103,6 +107,32 @@ func callProofs(t *testing.T, st Store) {
 		Releases: &userapi.PhoneRelease{UserID: holder.ID, Phone: "+100004", IfVersion: holder.Version, Event: event()},
 		Outgoing: outgoing("third", "deputy"), Event: event(),
 	}))
+}
+
+// callKeys calls what deals with API keys and grants. The user "u00005" is at epoch 1, and "s00005" is theirs.
+func callKeys(t *testing.T, st Store) {
+	ctx, now, all := t.Context(), time.Now(), userapi.Scope{All: true}
+	read := func(_ any, err error) { t.Helper(); must(t, err) }
+	k := userapi.StoredKey{APIKey: userapi.APIKey{ID: "new", UserID: "u00005", Prefix: "new", Active: true, CreatedAt: now}, NameKey: "new"}
+	must(t, st.InsertKey(ctx, userapi.KeyInsert{Scope: all, Key: k, IfEpoch: 1, IfSession: "s00005", Cap: 5, Event: event()}))
+	must(t, st.TouchKey(ctx, "new", now, time.Minute))
+	revoke := userapi.Revocation{Kind: userapi.RevokeKey, Subject: "new", Below: 2, Lives: time.Hour}
+	must(t, st.ChangeKey(ctx, userapi.KeyUpdate{
+		Scope: all, Key: k, IfVersion: 1, IfSession: "s00005", TakesPlace: true, Cap: 5, Now: now, Revoke: revoke, Event: event(),
+	}))
+	if err := st.ChangeKey(ctx, userapi.KeyUpdate{Scope: all, Key: k, IfVersion: 1, Revoke: revoke, Event: event()}); !errors.Is(err, userapi.ErrChanged) {
+		t.Fatalf("changed twice at one version: %v", err)
+	}
+	must(t, st.SetGrant(ctx, userapi.GrantWrite{UserID: "u00005", Grant: userapi.Grant{Name: "apikeys", Value: 6}, Event: event()}))
+	for _, sc := range []userapi.Scope{{Customer: "c05"}, all} {
+		for _, by := range []userapi.KeyRef{{ID: "k00005"}, {Prefix: "prefix00005"}} {
+			read(st.FindKey(ctx, sc, by))
+		}
+		read(st.ListKeys(ctx, sc, "u00005"))
+		read(st.ListGrants(ctx, sc, "u00005"))
+	}
+	must(t, st.DeleteGrant(ctx, userapi.GrantWrite{UserID: "u00005", Grant: userapi.Grant{Name: "apikeys"}, Event: event()}))
+	must(t, st.DeleteKey(ctx, userapi.KeyDelete{Scope: all, ID: "new", UserID: "u00005", Revoke: revoke, Event: event()}))
 }
 
 func callAll(t *testing.T, st Store) {
@@ -149,7 +179,7 @@ func callAll(t *testing.T, st Store) {
 	b.Roles = a.Roles
 	must(t, st.InsertUser(ctx, userapi.UserInsert{Account: b, Event: event()}))
 	must(t, st.ChangeUser(ctx, userapi.UserUpdate{
-		Scope: tenant, Account: a, IfVersion: 1, SetRoles: true, CustomerBefore: "c01", KeepAdmin: true, TakesPlace: true, EndSessions: true, EndCredentials: true, EndMemberships: true, Event: event(),
+		Scope: tenant, Account: a, IfVersion: 1, SetRoles: true, CustomerBefore: "c01", KeepAdmin: true, TakesPlace: true, EndSessions: true, EndKeys: true, EndCredentials: true, EndMemberships: true, Event: event(),
 	}))
 	if err := st.ChangeUser(ctx, userapi.UserUpdate{Scope: tenant, Account: a, IfVersion: 1, CustomerBefore: "c01", Event: event()}); err == nil {
 		t.Fatal("changed twice at one version")
@@ -186,6 +216,7 @@ func callAll(t *testing.T, st Store) {
 			must(t, st.DeleteCredential(ctx, userapi.CredentialWrite{Credential: c, Event: event()}))
 		}
 	}
+	callKeys(t, st)
 	read(st.Sweep(ctx, userapi.SweepBefore{
 		Now: now.Add(2 * time.Hour).Add(time.Second), Idle: 400 * 24 * time.Hour, Batch: 10, PendingBefore: now,
 	}))

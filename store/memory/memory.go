@@ -26,6 +26,8 @@ type Store struct {
 	challenges  map[string]userapi.Challenge
 	messages    []message
 	credentials map[credentialKey]userapi.Credential
+	keys        map[string]userapi.StoredKey        // by id
+	grants      map[string]map[string]userapi.Grant // by user id and name
 	events      []userapi.Event
 }
 
@@ -44,6 +46,8 @@ func New() *Store {
 		challenges:  map[string]userapi.Challenge{},
 
 		credentials: map[credentialKey]userapi.Credential{},
+		keys:        map[string]userapi.StoredKey{},
+		grants:      map[string]map[string]userapi.Grant{},
 
 		revocations: []revocation{beginning(time.Now().UnixMilli())},
 	}

@@ -49,6 +49,7 @@ func (s *Store) EndEverything(ctx context.Context, w userapi.EverythingEnd) erro
 	defer unlock()
 	clear(s.sessions)
 	clear(s.challenges)
+	s.disableKeys()
 	s.messages = nil
 	s.revoke(w.Revoke)
 	s.record(w.Event)

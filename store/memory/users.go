@@ -140,6 +140,9 @@ func (s *Store) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
 	if w.EndCredentials {
 		s.endCredentials(a.ID)
 	}
+	if w.EndKeys {
+		s.endKeys(a.ID)
+	}
 	s.give(w.Outgoing)
 	s.revoke(w.Revoke...)
 	s.record(w.Event)
@@ -172,6 +175,8 @@ func (s *Store) erase(a userapi.Account) {
 	delete(s.accounts, a.ID)
 	s.endSessions(func(open userapi.Session) bool { return open.UserID == a.ID })
 	s.endMemberships(func(m membership) bool { return m.user == a.ID })
+	s.endKeys(a.ID)
+	delete(s.grants, a.ID)
 	s.endChallenges(func(ch userapi.Challenge) bool { return ch.UserID == a.ID })
 	s.endMessages(func(m userapi.SealedMessage) bool { return m.UserID == a.ID })
 	s.endCredentials(a.ID)

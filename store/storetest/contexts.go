@@ -28,6 +28,7 @@ func (s suite) contexts(t *testing.T) {
 			same(t, wait, time.Hour, "wait on a counter that nobody returned")
 		}
 		f.give(f.add(), f.key("gone"), "member")
+		freshKey := f.apiKey(a.ID)
 		a = f.read(a.ID)
 		once := func(ch *userapi.Challenge) { ch.MaxTries = 1 }
 		posed, unused, used := f.outgoing(userapi.PurposePhone, ""), f.outgoing(userapi.PurposeReset, a.ID, once), f.outgoing(userapi.PurposeEmail, a.ID, once)
@@ -148,6 +149,18 @@ func (s suite) contexts(t *testing.T) {
 			{name: "DeleteCredential", do: func(ctx context.Context) error {
 				return f.DeleteCredential(ctx, f.credential(userapi.Credential{UserID: a.ID, Kind: credential.Kind, Key: credential.Key, Version: 1}))
 			}},
+			{name: "InsertKey", do: func(ctx context.Context) error { return f.InsertKey(ctx, f.keyInsert(freshKey, a)) }},
+			{name: "TouchKey", do: func(ctx context.Context) error { return f.TouchKey(ctx, freshKey.ID, f.now, time.Hour) }, undone: func(t *testing.T) {
+				got, err := f.findKey(freshKey.ID)
+				must(t, err)
+				same(t, got.Key.LastUsedAt.IsZero(), true, "whether the key was never used")
+			}},
+			{name: "ChangeKey", do: func(ctx context.Context) error { return f.ChangeKey(ctx, f.keyUpdate(freshKey)) }},
+			{name: "DeleteKey", do: func(ctx context.Context) error { return f.DeleteKey(ctx, f.keyDelete(freshKey)) }},
+			{name: "SetGrant", do: func(ctx context.Context) error { return f.SetGrant(ctx, f.grant(a.ID, "apikeys", 5)) }, undone: func(t *testing.T) {
+				same(t, len(f.grantsOf(a.ID)), 0, "grants")
+			}},
+			{name: "DeleteGrant", do: func(ctx context.Context) error { return f.DeleteGrant(ctx, f.grant(a.ID, "apikeys", 5)) }},
 			{name: "AddEvent", do: func(ctx context.Context) error { return f.AddEvent(ctx, f.event(userapi.EventLoginFailed)) }},
 			{name: "Sweep", do: func(ctx context.Context) error {
 				n, err := f.Sweep(ctx, userapi.SweepBefore{Now: f.now.Add(1000 * 24 * time.Hour), Idle: time.Hour, Batch: 100})
@@ -193,6 +206,11 @@ func (s suite) contexts(t *testing.T) {
 			"ListUsers":           func() error { _, err := f.ListUsers(over, userapi.UserFilter{Scope: f.scope(), Limit: 1}); return err },
 			"SessionByID":         func() error { _, err := f.SessionByID(over, open.ID); return err },
 			"ListSessions":        func() error { _, err := f.ListSessions(over, f.scope(), a.ID); return err },
+			"FindKey":             func() error { _, err := f.FindKey(over, f.scope(), userapi.KeyRef{ID: "x"}); return err },
+			"ListKeys":            func() error { _, err := f.ListKeys(over, f.scope(), a.ID); return err },
+			"ListGrants":          func() error { _, err := f.ListGrants(over, f.scope(), a.ID); return err },
+			"Credential":          func() error { _, err := f.Credential(over, "totp", "x"); return err },
+			"CredentialsOf":       func() error { _, err := f.CredentialsOf(over, a.ID, ""); return err },
 			"ListMemberships": func() error {
 				_, err := f.ListMemberships(over, userapi.MembershipFilter{Scope: f.scope(), UserID: a.ID, Limit: 1})
 				return err

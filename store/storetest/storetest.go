@@ -42,6 +42,8 @@ func Test(t *testing.T, open func(t *testing.T) (first, second userapi.Store)) {
 	t.Run("challenges of a change", s.challengeChanges)
 	t.Run("outbox", s.outbox)
 	t.Run("credentials", s.credentials)
+	t.Run("API keys", s.apiKeys)
+	t.Run("grants", s.grants)
 	t.Run("events", s.events)
 	t.Run("maintenance", s.maintenance)
 	t.Run("contexts", s.contexts)
@@ -49,6 +51,8 @@ func Test(t *testing.T, open func(t *testing.T) (first, second userapi.Store)) {
 	t.Run("races of sessions and limits", s.sessionRaces)
 	t.Run("races of challenges and messages", s.challengeRaces)
 	t.Run("races of memberships", s.membershipRaces)
+	t.Run("races of API keys", s.keyRaces)
+	t.Run("races of API keys, of the API", s.apiKeyRaces)
 	t.Run("races of the API", s.apiRaces)
 	t.Run("proofs of the API", s.proofs)
 }

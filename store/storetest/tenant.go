@@ -189,6 +189,7 @@ type state struct {
 	Accounts []userapi.Account
 	Sessions [][]userapi.Session
 	Members  [][]userapi.Membership
+	Keys     [][]userapi.APIKey
 	Revoked  []userapi.Revocation
 	Left     map[string]any // of the challenges and messages of this tenant
 }
@@ -200,6 +201,7 @@ func (f *tenant) state(ids ...string) state {
 		st.Accounts = append(st.Accounts, f.read(id))
 		st.Sessions = append(st.Sessions, f.sessionsOf(id))
 		st.Members = append(st.Members, f.membershipsOf(id))
+		st.Keys = append(st.Keys, f.keysOf(id))
 	}
 	return st
 }

@@ -17,8 +17,8 @@ func addEvent(ctx context.Context, q conn, e userapi.Event) error {
 		return nil
 	}
 	_, err := q.exec(ctx, `INSERT INTO userapi_events
-		(id, happened_at, kind, actor_kind, actor_id, session_id, user_id, customer_id, address, user_agent, detail)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		e.ID, millis(e.At), string(e.Kind), e.ActorKind, e.ActorID, e.SessionID, e.UserID, e.CustomerID, e.Address, e.UserAgent, e.Detail)
+		(id, happened_at, kind, actor_kind, actor_id, session_id, key_id, user_id, customer_id, address, user_agent, detail)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		e.ID, millis(e.At), string(e.Kind), e.ActorKind, e.ActorID, e.SessionID, e.KeyID, e.UserID, e.CustomerID, e.Address, e.UserAgent, e.Detail)
 	return err
 }

@@ -185,8 +185,8 @@ func (s *Store) run(ctx context.Context, query string, args ...any) error {
 
 // tables in the order in which they can go.
 var tables = []string{
-	"userapi_user_roles", "userapi_memberships", "userapi_sessions", "userapi_users", "userapi_roles", "userapi_customers",
-	"userapi_revocations", "userapi_limits", "userapi_challenges", "userapi_outbox", "userapi_credentials", "userapi_events",
+	"userapi_user_roles", "userapi_memberships", "userapi_sessions", "userapi_keys", "userapi_grants", "userapi_users", "userapi_roles",
+	"userapi_customers", "userapi_revocations", "userapi_limits", "userapi_challenges", "userapi_outbox", "userapi_credentials", "userapi_events",
 	"userapi_migration_lease", "userapi_migrations",
 }
 

@@ -55,7 +55,7 @@ func (s *Store) Revocations(ctx context.Context, since int64) (live []userapi.Re
 	return live, now, err
 }
 
-// EndEverything implements userapi.RevocationStore. A million sessions do not go within one transaction's deadline, so
+// EndEverything implements userapi.RevocationStore. A million sessions or keys do not go within one transaction's deadline, so
 // most of them go before it, in steps: a call that fails on the way has ended some, and is repeated.
 func (s *Store) EndEverything(ctx context.Context, w userapi.EverythingEnd) error {
 	const steps = 100 * sweepStep
@@ -65,7 +65,13 @@ func (s *Store) EndEverything(ctx context.Context, w userapi.EverythingEnd) erro
 			return err
 		}
 	}
+	if err := s.disableKeys(ctx); err != nil {
+		return err
+	}
 	return s.write(ctx, w.Event, func(ctx context.Context, q conn) error {
+		if _, err := q.exec(ctx, disableKeys); err != nil { // made or enabled since
+			return err
+		}
 		for _, table := range []string{"userapi_sessions", "userapi_challenges", "userapi_outbox"} {
 			if _, err := q.exec(ctx, `DELETE FROM `+table); err != nil {
 				return err

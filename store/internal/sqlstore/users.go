@@ -166,6 +166,11 @@ func (s *Store) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
 				return err
 			}
 		}
+		if w.EndKeys {
+			if err := deleteAll(ctx, q, `DELETE FROM userapi_keys WHERE user_id IN (?)`, []string{a.ID}); err != nil {
+				return err
+			}
+		}
 		if err := s.insertOutgoing(ctx, q, w.Outgoing); err != nil {
 			return err
 		}
@@ -314,6 +319,8 @@ func (s *Store) eraseUsers(ctx context.Context, q conn, ids []string) error {
 		`DELETE FROM userapi_outbox WHERE user_id IN (?)`,
 		`DELETE FROM userapi_sessions WHERE user_id IN (?)`,
 		`DELETE FROM userapi_credentials WHERE user_id IN (?)`,
+		`DELETE FROM userapi_keys WHERE user_id IN (?)`,
+		`DELETE FROM userapi_grants WHERE user_id IN (?)`,
 		`DELETE FROM userapi_user_roles WHERE user_id IN (?)`,
 		`DELETE FROM userapi_memberships WHERE user_id IN (?)`,
 		`DELETE FROM userapi_users WHERE id IN (?)`,

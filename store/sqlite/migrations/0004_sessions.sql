@@ -1,3 +1,4 @@
+-- key_count: grows with each API key that is made or changed in the session, so that this conflicts with its end.
 CREATE TABLE IF NOT EXISTS userapi_sessions (
 	id           TEXT    NOT NULL PRIMARY KEY,
 	user_id      TEXT    NOT NULL,
@@ -10,7 +11,8 @@ CREATE TABLE IF NOT EXISTS userapi_sessions (
 	user_agent   TEXT    NOT NULL,
 	step         TEXT    NOT NULL,
 	counter      INTEGER NOT NULL,
-	rotated_at   INTEGER NOT NULL
+	rotated_at   INTEGER NOT NULL,
+	key_count    INTEGER NOT NULL DEFAULT 0
 );
 -- the sessions of a user, newest first
 CREATE INDEX IF NOT EXISTS userapi_sessions_by_user ON userapi_sessions (user_id, created_at, id);

@@ -5,6 +5,7 @@ CREATE TABLE IF NOT EXISTS userapi_events (
 	actor_kind  TEXT    NOT NULL,
 	actor_id    TEXT    NOT NULL,
 	session_id  TEXT    NOT NULL,
+	key_id      TEXT    NOT NULL,
 	user_id     TEXT    NOT NULL,
 	customer_id TEXT    NOT NULL,
 	address     TEXT    NOT NULL,

@@ -1,0 +1,158 @@
+package userapi
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// keyFor is how long an API key is remembered after it was read, at most: well below how long revocations are known, and
+	// it bounds what a read from a node that lags behind can do.
+	keyFor = time.Minute
+	// touchEvery is how often the use of a key is written down.
+	touchEvery = 5 * time.Minute
+)
+
+// AuthenticateKey checks an API key as a whole: its form, its secret, that it is active and has not expired, and that its
+// owner is active. The identity has the owner's roles of this moment. actor says from where the key comes.
+//
+// A key that was just checked is remembered (Config.KeyCache); then no row of it is read, its secret is compared all the same,
+// and what ends or changes it, or its owner's trust, is known as for an access token: see Authenticate.
+//
+// ErrInvalidKey, whatever is wrong; ErrRateLimited for an address with too many wrong keys, where the host sets LimitKey;
+// ErrUnavailable when key or revocations cannot be read, or what was read is older than what is known to have been revoked:
+// it fails closed.
+func (a *Auth) AuthenticateKey(ctx context.Context, actor Actor, key Secret) (*Identity, error) {
+	if err := actor.some(); err != nil {
+		return nil, err
+	}
+	if a.bound != nil {
+		return nil, ErrInTx
+	}
+	prefix, hash, ok := parseKey(string(key))
+	if !ok {
+		return nil, ErrInvalidKey
+	}
+	if err := a.feed.fresh(ctx); err != nil {
+		return nil, err
+	}
+	whole, now := sha256.Sum256([]byte(key)), a.cfg.Now()
+	k := a.keys.get(whole)
+	if k == nil || !k.holds(a.feed, now) {
+		var err error
+		if k, err = a.readKey(ctx, prefix, now); err != nil {
+			if errors.Is(err, ErrInvalidKey) {
+				err = a.failed(ctx, LimitKey, actor, err)
+			}
+			return nil, err
+		}
+	}
+	if subtle.ConstantTimeCompare([]byte(hash), []byte(k.hash)) != 1 || k.key.expired(now) {
+		return nil, a.failed(ctx, LimitKey, actor, ErrInvalidKey)
+	}
+	a.keys.put(whole, k)
+	a.used(ctx, k, now)
+	return k.identity, nil
+}
+
+// checkedKey is a key that was active, of an active owner, when it was read.
+type checkedKey struct {
+	key      APIKey
+	hash     string
+	version  int64
+	identity *Identity
+	readAt   time.Time
+	seen     int64 // feed.allSeen before it was read
+	usedAt   atomic.Int64
+}
+
+// holds reports whether what was read is still good.
+func (k *checkedKey) holds(f *feed, now time.Time) bool {
+	age := now.Sub(k.readAt)
+	return age >= 0 && age < keyFor && k.seen == f.allSeen.Load() && !f.outdated(k.key.ID, k.version, k.key.UserID, k.identity.Epoch())
+}
+
+// readKey reads a key that is active, of an owner who is. When it is known to have changed since it is read again; a node of a
+// cluster that lags behind may go on having what is over, and then nobody can tell.
+func (a *Auth) readKey(ctx context.Context, prefix string, now time.Time) (*checkedKey, error) {
+	for range maxTries {
+		seen := a.feed.allSeen.Load() // before the look-up: it does not speak for what is revoked after it
+		ka, err := a.store.FindKey(ctx, Scope{All: true}, KeyRef{Prefix: prefix})
+		switch {
+		case errors.Is(err, ErrNotFound), err == nil && !(ka.Key.Active && ka.Account.Active):
+			return nil, ErrInvalidKey
+		case err != nil:
+			return nil, err
+		case !a.feed.outdated(ka.Key.ID, ka.Key.Version, ka.Account.ID, ka.Account.Epoch):
+			return a.checked(ka, now, seen), nil
+		}
+	}
+	return nil, ErrUnavailable
+}
+
+func (a *Auth) checked(ka KeyAccount, now time.Time, seen int64) *checkedKey {
+	id := &Identity{key: ka.Key.ID, scopes: ka.Key.Scopes, c: accessClaims{
+		Issuer: a.tokens.issuer, Audience: a.tokens.audience, Subject: ka.Account.ID, Customer: ka.Account.CustomerID,
+		Roles: ka.Account.roleCodes(), Epoch: ka.Account.Epoch, IssuedAt: ka.Key.CreatedAt.Unix(),
+	}}
+	if end := ka.Key.ExpiresAt; !end.IsZero() {
+		id.c.ExpiresAt = end.Unix()
+	}
+	k := &checkedKey{key: ka.Key.APIKey, hash: ka.Key.Hash, version: ka.Key.Version, identity: id, readAt: now, seen: seen}
+	if last := ka.Key.LastUsedAt; !last.IsZero() {
+		k.usedAt.Store(last.UnixMilli())
+	}
+	return k
+}
+
+// used writes down that a key was used, now and then. Of many requests at once one does.
+func (a *Auth) used(ctx context.Context, k *checkedKey, now time.Time) {
+	last, ms := k.usedAt.Load(), now.UnixMilli()
+	if ms-last < touchEvery.Milliseconds() || !k.usedAt.CompareAndSwap(last, ms) {
+		return
+	}
+	a.bestEffort(ctx, "could not note the use of an API key", func(ctx context.Context) error {
+		return a.store.TouchKey(ctx, k.key.ID, a.nowMillis(), touchEvery)
+	})
+}
+
+// keyCache remembers keys that were checked, by the hash of the whole key. When the younger half is full the older one goes:
+// whatever is in use has moved to the younger by then, and nothing is ever searched for.
+type keyCache struct {
+	half       int
+	mu         sync.RWMutex
+	young, old map[[sha256.Size]byte]*checkedKey
+}
+
+func newKeyCache(size int) *keyCache {
+	return &keyCache{half: (size + 1) / 2, young: map[[sha256.Size]byte]*checkedKey{}}
+}
+
+func (c *keyCache) get(whole [sha256.Size]byte) *checkedKey {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if k := c.young[whole]; k != nil {
+		return k
+	}
+	return c.old[whole]
+}
+
+func (c *keyCache) put(whole [sha256.Size]byte, k *checkedKey) {
+	c.mu.RLock()
+	known := c.young[whole] == k
+	c.mu.RUnlock()
+	if known {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, there := c.young[whole]; !there && len(c.young) >= c.half {
+		c.old, c.young = c.young, make(map[[sha256.Size]byte]*checkedKey, c.half)
+	}
+	c.young[whole] = k
+}
