@@ -349,7 +349,7 @@ func TestKeys_H03_EveryRouteForEveryScope(t *testing.T) {
 	}
 	for _, rt := range w.web.Routes() {
 		assert.Equal(t, want(rt), rt.Scope, "%s %s", rt.Method, rt.Path)
-		path := strings.NewReplacer("{id}", "none", "{sid}", "none", "{code}", "none").Replace(rt.Path)
+		path := strings.NewReplacer("{id}", "none", "{sid}", "none", "{code}", "none", "{resource}", "doc", "{rid}", "1").Replace(rt.Path)
 		methods := []string{rt.Method}
 		if rt.Method == "GET" && !strings.HasSuffix(rt.Path, "/logout") {
 			methods = append(methods, "HEAD")
