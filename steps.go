@@ -122,12 +122,20 @@ func (a *Auth) CompleteLogin(ctx context.Context, actor Actor, method string, ve
 }
 
 // TrySecondFactor counts an attempt to show a second factor in a session that is open already, such as the first code of a
-// new device. See CompleteLogin for verify. ErrInvalidCode, ErrRateLimited, ErrForbidden for all but users.
+// new device. See CompleteLogin for verify. ErrInvalidCode, ErrRateLimited, ErrForbidden for all but users; ErrTokenRevoked when the
+// session has ended on whichever node: a thief who is just being shut out binds the account to no device of theirs.
 func (a *Auth) TrySecondFactor(ctx context.Context, actor Actor, verify func(ctx context.Context, u User) (bool, error)) error {
 	if err := actor.owning(); err != nil {
 		return err
 	}
 	acc, err := a.account(ctx, actor, actor.UserID())
+	if err != nil {
+		return err
+	}
+	in, err := a.stillIn(ctx, actor, acc.ID)
+	if err == nil && !in {
+		err = ErrTokenRevoked
+	}
 	if err != nil {
 		return err
 	}
