@@ -98,8 +98,9 @@ func (a *Auth) CompleteLogin(ctx context.Context, actor Actor, method string, ve
 	case !ValidID(method):
 		return fail(ErrInvalid.Field("method", "1 to 64 of A-Z a-z 0-9 . _ : -"))
 	}
-	acc, err := a.store.AccountByID(ctx, actor.scope(), id.UserID())
-	if errors.Is(err, ErrNotFound) || err == nil && (!acc.Active || acc.Epoch != id.Epoch()) {
+	sa, err := a.store.SessionByID(ctx, id.SessionID()) // a login that was completed already uses up no second code
+	acc := sa.Account
+	if errors.Is(err, ErrNotFound) || err == nil && (acc.ID != id.UserID() || !acc.Active || acc.Epoch != id.Epoch()) {
 		return fail(ErrTokenRevoked)
 	}
 	if err == nil {
