@@ -41,7 +41,7 @@ func random(n int) []byte {
 // hotp is the code of a step (RFC 4226 5.3).
 func hotp(key []byte, step int64) string {
 	mac := hmac.New(sha1.New, key)
-	_ = binary.Write(mac, binary.BigEndian, step) // a hash takes everything
+	mac.Write(binary.BigEndian.AppendUint64(nil, uint64(step)))
 	sum := mac.Sum(nil)
 	at := sum[len(sum)-1] & 0xf
 	return fmt.Sprintf("%0*d", digits, binary.BigEndian.Uint32(sum[at:])&0x7fffffff%1_000_000)
