@@ -83,7 +83,8 @@ func newRecoveryCode() userapi.Secret {
 	return userapi.Secret(c[:4] + "-" + c[4:8] + "-" + c[8:12] + "-" + c[12:])
 }
 
-// recoveryHash is what is kept of a recovery code, which has been made plain: 80 random bits need no slow hash (OWASP ASVS 6.5.2).
+// recoveryHash is what is kept of a recovery code, which has been made plain: it lies sealed, so that a dump of the database offers
+// nothing to guess by, and 80 random bits are out of reach for whoever has the key too.
 func recoveryHash(code string) string {
 	sum := sha256.Sum256([]byte(code))
 	return base64.RawStdEncoding.EncodeToString(sum[:])
