@@ -58,7 +58,7 @@ func (f *Factor) Handler(web *httpadapter.Adapter) http.Handler {
 		paths[rt.path][rt.method] = f.guarded(web, rt)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		methods := paths["/"+strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, "/"), "/")]
+		methods := paths["/"+strings.TrimSuffix(strings.TrimPrefix(r.URL.EscapedPath(), "/"), "/")]
 		method := r.Method
 		if method == http.MethodHead {
 			method = http.MethodGet
