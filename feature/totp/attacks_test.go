@@ -1,6 +1,7 @@
 package totp_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -118,6 +119,19 @@ func TestA11_AnEndedSessionEnrolsNothing(t *testing.T) {
 	w.as("ann")
 }
 
+// Nor is a login completed that stands on what another node has just changed; and its code is not used up.
+func TestA11_ALoginOfAnotherEpochIsNotCompleted(t *testing.T) {
+	w := newWorld(t, onMemory(t))
+	app, _ := w.enrolled("ann")
+	half := w.started("ann")
+	w.do("GET", "/totp", nil, half).is(403, "SECOND_FACTOR_REQUIRED")
+	roles := []userapi.RoleRef{{Code: "admin"}}
+	_, _, err := w.nodes[1].api.Users.Change(t.Context(), userapi.System(), w.ids["ann"], userapi.UserChange{Roles: &roles})
+	require.NoError(t, err)
+	w.do("POST", "/totp/login", object{"code": app.code()}, half).is(401, "TOKEN_REVOKED")
+	w.complete("ann", app.code()).is(200, "")
+}
+
 // One budget for codes of the app and for recovery, in logins and in sessions, whatever login they are tried in (AuthQuake, 2024).
 func TestD02_OneBudgetForAllCodes(t *testing.T) {
 	w := newWorld(t, onMemory(t), limited)
@@ -226,6 +240,38 @@ func differentCodesAtOnce(t *testing.T, open handles) {
 	w.complete("ann", recovery[5]).is(200, "")
 }
 
+// interposed does something just before the first write of a credential.
+type interposed struct {
+	userapi.Store
+	before func()
+}
+
+func (s *interposed) PutCredential(ctx context.Context, w userapi.CredentialWrite) error {
+	if before := s.before; before != nil {
+		s.before = nil
+		before()
+	}
+	return s.Store.PutCredential(ctx, w)
+}
+
+func TestD01_WhoeverIsOvertakenLooksAgain(t *testing.T) {
+	w := newWorld(t, onMemory(t))
+	_, recovery := w.enrolled("ann")
+	st := &interposed{Store: w.store}
+	late := w.serve(st)
+	for i, race := range []struct {
+		late, first string
+		status      int
+	}{{recovery[0], recovery[1], 200}, {recovery[2], recovery[2], 400}} {
+		half := w.started("ann")
+		st.before = func() { w.complete("ann", race.first).is(200, "") }
+		assert.Equal(t, race.status, w.ask(late, "POST", "/totp/login", object{"code": race.late}, half).Code, i)
+	}
+	for _, used := range recovery[:3] {
+		w.complete("ann", used).is(400, "INVALID_CODE")
+	}
+}
+
 func TestD01_OneEnrolmentConfirmedAtOnce(t *testing.T) { onEveryStore(t, oneEnrolmentConfirmedAtOnce) }
 
 func oneEnrolmentConfirmedAtOnce(t *testing.T, open handles) {
@@ -252,12 +298,15 @@ func deletedUsersLeaveNothing(t *testing.T, open handles) {
 	app, _ := w.enrolled("ann")
 	half := w.started("ann")
 	session := bearer(w.complete("ann", app.code()).is(200, "").text("access_token"))
+	w.advance(30 * time.Second)
+	for _, n := range w.nodes {
+		w.ask(n, "GET", "/totp", nil, session).is(200, "") // from now on the second looks for what was revoked in a second
+	}
 	require.NoError(t, w.api.Users.Delete(t.Context(), userapi.System(), w.ids["ann"]))
 	kept, err := w.store.CredentialsOf(t.Context(), w.ids["ann"], "")
 	require.NoError(t, err)
 	assert.Empty(t, kept)
-	w.advance(30 * time.Second)
-	for _, n := range w.nodes { // the second may not know yet
+	for _, n := range w.nodes {
 		for path, who := range map[string]set{"/totp/login": half, "/totp/recovery": session, "/totp/enrol": session, "/totp/confirm": session} {
 			w.ask(n, "POST", path, object{"code": app.code()}, who).is(401, "TOKEN_REVOKED")
 		}
