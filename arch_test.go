@@ -39,8 +39,9 @@ var mayImport = map[string]struct {
 	"verification/webhook":          {[]string{".", "verification", "verification/internal/gateway"}, []string{"database/sql", "testing"}},
 	"verification/internal/gateway": {[]string{".", "verification"}, []string{"database/sql", "testing"}},
 	"verification/internal/gateway/gatewaytest": {[]string{".", "verification"}, []string{"database/sql"}},
-	"legacyhash":  {[]string{"."}, []string{"net/http", "database/sql", "os", "testing"}},
-	"httpadapter": {[]string{"."}, []string{"database/sql", "testing"}},
+	"legacyhash":   {[]string{"."}, []string{"net/http", "database/sql", "os", "testing"}},
+	"httpadapter":  {[]string{"."}, []string{"database/sql", "testing"}},
+	"feature/totp": {[]string{".", "httpadapter"}, []string{"database/sql", "testing"}},
 	"cmd/userapi": {[]string{".", "httpadapter", "legacyhash", "store/memory", "store/sqlite", "store/mysql", "verification", "verification/outboxfile",
 		"verification/smtp", "verification/twilio", "verification/vonage", "verification/webhook"}, []string{"testing"}},
 	"examples/quickstart": {[]string{".", "httpadapter", "store/sqlite"}, nil},
@@ -48,6 +49,7 @@ var mayImport = map[string]struct {
 	"examples/reset":      {[]string{".", "httpadapter", "store/memory", "verification/outboxfile", "verification/smtp"}, nil},
 	"examples/phone":      {[]string{".", "httpadapter", "store/memory", "verification", "verification/webhook"}, nil},
 	"examples/hosttx":     {[]string{".", "store/sqlite"}, nil},
+	"examples/totp":       {[]string{".", "httpadapter", "feature/totp", "store/memory"}, nil},
 }
 
 func TestArchitecture_every_import_follows_the_arrow(t *testing.T) {

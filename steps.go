@@ -98,8 +98,9 @@ func (a *Auth) CompleteLogin(ctx context.Context, actor Actor, method string, ve
 	case !ValidID(method):
 		return fail(ErrInvalid.Field("method", "1 to 64 of A-Z a-z 0-9 . _ : -"))
 	}
-	acc, err := a.store.AccountByID(ctx, actor.scope(), id.UserID())
-	if errors.Is(err, ErrNotFound) || err == nil && (!acc.Active || acc.Epoch != id.Epoch()) {
+	sa, err := a.store.SessionByID(ctx, id.SessionID()) // a login that was completed already uses up no second code
+	acc := sa.Account
+	if errors.Is(err, ErrNotFound) || err == nil && (acc.ID != id.UserID() || !acc.Active || acc.Epoch != id.Epoch()) {
 		return fail(ErrTokenRevoked)
 	}
 	if err == nil {
@@ -122,13 +123,20 @@ func (a *Auth) CompleteLogin(ctx context.Context, actor Actor, method string, ve
 }
 
 // TrySecondFactor counts an attempt to show a second factor in a session that is open already, such as the first code of a
-// new device. See CompleteLogin for verify. ErrInvalidCode, ErrRateLimited, ErrForbidden for all but users.
+// new device. See CompleteLogin for verify. ErrInvalidCode, ErrRateLimited, ErrForbidden for all but users, and for API keys; ErrTokenRevoked when the
+// session has ended on whichever node: a thief who is just being shut out binds the account to no device of theirs.
 func (a *Auth) TrySecondFactor(ctx context.Context, actor Actor, verify func(ctx context.Context, u User) (bool, error)) error {
 	if err := actor.owning(); err != nil {
 		return err
 	}
+	if actor.isKey() {
+		return ErrForbidden
+	}
 	acc, err := a.account(ctx, actor, actor.UserID())
 	if err != nil {
+		return err
+	}
+	if err := a.standing(ctx, actor); err != nil {
 		return err
 	}
 	return a.trySecondFactor(ctx, actor, acc.User, verify)

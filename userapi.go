@@ -374,6 +374,9 @@ func (a *API) Committed(ctx context.Context) {
 	}
 }
 
+// SecondFactor is Config.SecondFactor: a feature looks whether the API it was given asks it.
+func (a *API) SecondFactor() SecondFactor { return a.core.cfg.SecondFactor }
+
 // Ping asks the store whether it answers. ErrUnavailable.
 func (a *API) Ping(ctx context.Context) error { return a.core.store.Ping(ctx) }
 
