@@ -110,7 +110,7 @@ func (c *core) limited(ctx context.Context, actor Actor, user User, subject stri
 
 // refused records a wrong password. A hash nobody can read is told apart for the host, not for the caller.
 func (c *core) refused(ctx context.Context, actor Actor, acc Account, kind EventKind, refusal error) error {
-	if acc.PasswordHash != "" && !readableHash(acc.PasswordHash) {
+	if acc.PasswordHash != "" && !c.hashes.readable(acc.PasswordHash) {
 		kind = EventPasswordUnusable
 		c.log.ErrorContext(ctx, "the stored password hash of a user cannot be read", slog.String("user", acc.ID))
 	}

@@ -38,7 +38,21 @@ type PasswordPolicy struct {
 	Workers int
 	// QueueTimeout is how long a hash waits for a worker. Default 10 s; then ErrUnavailable.
 	QueueTimeout time.Duration
+
+	// Legacy reads the hashes of other systems, such as legacyhash.All(); the first that knows one verifies it. The first
+	// login that succeeds replaces it by argon2id. Until then its verification comes on top of what every login costs, and
+	// that time tells whoever measures it that there is an account.
+	Legacy []LegacyHasher
 }
+
+// LegacyHasher reads a stored hash of another system, at most 512 bytes. Of a text that it does not know, or with
+// parameters that would cost too much, it returns nil: that hash is then unreadable, and no password is right. Otherwise it
+// returns what compares a password with it, in constant time, and the KiB of memory that this takes. It runs as one of
+// PasswordPolicy.Workers, alone where it needs more memory than they have, and cannot be cancelled: it has to bound itself.
+//
+// The password comes as it was typed, 1 to 1,024 bytes of UTF-8 without NUL; where that is not right, once more in NFC if
+// that differs.
+type LegacyHasher func(stored string) (matches func(password Secret) bool, memoryKiB uint32)
 
 // Argon2id are the parameters of RFC 9106.
 type Argon2id struct {
@@ -157,9 +171,10 @@ func (c *core) hashNew(ctx context.Context, password Secret, acc Account) (strin
 }
 
 // hashPool bounds how much is hashed at once, by memory: a hash larger than the present parameters takes more of it,
-// at most all, and then runs alone.
+// at most all, and then runs alone. A smaller one takes as much as they do, since it takes a core like any other.
 type hashPool struct {
 	live    Argon2id
+	legacy  []LegacyHasher
 	size    int64 // KiB
 	room    *semaphore.Weighted
 	timeout time.Duration
@@ -174,8 +189,13 @@ func newHashPool(p PasswordPolicy) (*hashPool, error) {
 	if p.Workers < 1 || p.QueueTimeout <= 0 || p.MinLength < 1 {
 		return nil, errors.New("Config.Password: Workers, QueueTimeout and MinLength have to be positive")
 	}
+	if slices.ContainsFunc(p.Legacy, func(l LegacyHasher) bool { return l == nil }) {
+		return nil, errors.New("Config.Password.Legacy holds a nil")
+	}
 	size := int64(p.Workers) * int64(p.Argon2id.MemoryKiB)
-	return &hashPool{live: p.Argon2id, size: size, room: semaphore.NewWeighted(size), timeout: p.QueueTimeout, onLive: func() {}}, nil
+	return &hashPool{
+		live: p.Argon2id, legacy: slices.Clone(p.Legacy), size: size, room: semaphore.NewWeighted(size), timeout: p.QueueTimeout, onLive: func() {},
+	}, nil
 }
 
 // sane bounds parameters: those of a stored hash come from a database, and m = 4 GiB would be an attack.
@@ -184,22 +204,32 @@ func (a Argon2id) sane() bool {
 		a.MemoryKiB >= 8*uint32(a.Threads) && a.MemoryKiB <= 1<<20
 }
 
-// run computes a hash when there is room for it.
-func (p *hashPool) run(ctx context.Context, params Argon2id, password Secret, salt []byte, size uint32) ([]byte, error) {
+// within computes when there is room for it.
+func (p *hashPool) within(ctx context.Context, memoryKiB uint32, compute func()) error {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
-	weight := min(int64(params.MemoryKiB), p.size)
+	weight := min(int64(max(memoryKiB, p.live.MemoryKiB)), p.size)
 	if err := p.room.Acquire(ctx, weight); err != nil {
-		return nil, ErrUnavailable.Wrap(err)
+		return ErrUnavailable.Wrap(err)
 	}
 	defer p.room.Release(weight)
-	if params == p.live {
-		p.onLive()
-	}
-	// NFC is the one transformation: the same password typed on two systems is the same bytes (RFC 8265).
-	normal := norm.NFC.String(string(password))
-	return argon2.IDKey([]byte(normal), salt, params.Passes, params.MemoryKiB, params.Threads, size), nil
+	compute()
+	return nil
 }
+
+// run computes an argon2id hash.
+func (p *hashPool) run(ctx context.Context, params Argon2id, password Secret, salt []byte, size uint32) (sum []byte, err error) {
+	err = p.within(ctx, params.MemoryKiB, func() {
+		if params == p.live {
+			p.onLive()
+		}
+		sum = argon2.IDKey([]byte(normal(password)), salt, params.Passes, params.MemoryKiB, params.Threads, size)
+	})
+	return sum, err
+}
+
+// normal is the one transformation, NFC: the same password typed on two systems is the same bytes (RFC 8265).
+func normal(password Secret) Secret { return Secret(norm.NFC.String(string(password))) }
 
 const (
 	saltBytes = 16
@@ -218,8 +248,8 @@ func (p *hashPool) hash(ctx context.Context, password Secret) (string, error) {
 }
 
 // check compares a password with a stored hash. Whatever is stored (nothing, something unreadable, an old hash, the
-// right one), it costs one hash with the live parameters; an old hash costs its own verification besides. When the
-// password is right and the parameters are old, upgraded is the hash to store.
+// right one), it costs one hash with the live parameters; an old hash, or another system's, costs its own verification
+// besides. When the password is right and the hash is one of those, upgraded is the hash to store.
 func (p *hashPool) check(ctx context.Context, stored string, password Secret) (ok bool, upgraded string, err error) {
 	h, readable := parsePHC(stored)
 	if readable {
@@ -230,6 +260,13 @@ func (p *hashPool) check(ctx context.Context, stored string, password Secret) (o
 		ok = subtle.ConstantTimeCompare(sum, h.sum) == 1
 		if h.params == p.live {
 			return ok, "", nil
+		}
+	} else if matches, memoryKiB := p.foreign(stored); matches != nil {
+		err := p.within(ctx, memoryKiB, func() {
+			ok = matches(password) || normal(password) != password && matches(normal(password))
+		})
+		if err != nil {
+			return false, "", err
 		}
 	}
 	upgraded, err = p.hash(ctx, password)
@@ -285,9 +322,25 @@ func parsePHC(text string) (phc, bool) {
 	return h, ok
 }
 
-func readableHash(stored string) bool {
-	_, ok := parsePHC(stored)
-	return ok
+// foreign finds who reads a hash of another system; nil if nobody does.
+func (p *hashPool) foreign(stored string) (matches func(Secret) bool, memoryKiB uint32) {
+	if len(stored) > maxPHC {
+		return nil, 0
+	}
+	for _, read := range p.legacy {
+		if matches, memoryKiB = read(stored); matches != nil {
+			return matches, memoryKiB
+		}
+	}
+	return nil, 0
+}
+
+func (p *hashPool) readable(stored string) bool {
+	if _, ok := parsePHC(stored); ok {
+		return true
+	}
+	matches, _ := p.foreign(stored)
+	return matches != nil
 }
 
 // Passwords changes passwords. Whenever the actor changes their own, whatever the way, the current password or a

@@ -78,7 +78,9 @@ type NewUser struct {
 	CustomerID    string // required from System(); everybody else creates in their own customer
 	EmailVerified bool
 	PhoneVerified bool
-	PasswordHash  string // a stored hash instead of a password: argon2id in PHC form; with any other no login works
+	// PasswordHash is a stored hash instead of a password, at most 512 bytes: argon2id in PHC form, or what one of
+	// PasswordPolicy.Legacy reads. With any other no password is right.
+	PasswordHash string
 	// When the account came to be, and when it was last logged in to, in the system it comes from: 1970 to 9999, kept to the
 	// millisecond. Zero = now, and never.
 	CreatedAt, LastLogin time.Time
@@ -225,7 +227,9 @@ func (u *Users) newAccount(ctx context.Context, n NewUser) (Account, error) {
 	if a.Roles, err = u.resolveRoles(ctx, n.Roles); err != nil {
 		return Account{}, err
 	}
-	a.PasswordHash = n.PasswordHash
+	if a.PasswordHash = n.PasswordHash; len(a.PasswordHash) > maxPHC {
+		return Account{}, ErrInvalid.Field("password_hash", "at most 512 bytes")
+	}
 	if n.Password != "" {
 		if a.PasswordHash, err = u.hashNew(ctx, n.Password, a); err != nil {
 			return Account{}, err

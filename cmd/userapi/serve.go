@@ -15,6 +15,7 @@ import (
 
 	"github.com/userapi/userapi"
 	"github.com/userapi/userapi/httpadapter"
+	"github.com/userapi/userapi/legacyhash"
 	"github.com/userapi/userapi/store/memory"
 )
 
@@ -153,6 +154,7 @@ func (c *serve) prepare(ctx context.Context, api *userapi.API, log *slog.Logger)
 // config refuses wrong use before anything is touched.
 func (c *serve) config() (cfg userapi.Config, to dispatch, err error) {
 	cfg.Logger = slog.New(slog.NewJSONHandler(os.Stdout, nil))
+	cfg.Password.Legacy = legacyhash.All() // accounts that moved in keep their passwords
 	if _, err := c.describe(); err != nil {
 		return cfg, to, err
 	}
