@@ -50,6 +50,8 @@ type program struct {
 	Sessions struct {
 		RevokeAll sessionsRevokeAll `cmd:"" help:"End everything issued so far, for everybody: after a restore from backup, or when the secret leaked."`
 	} `cmd:"" help:"Look after sessions."`
+	Import moveIn  `cmd:"" help:"Import the users of another system."`
+	Export moveOut `cmd:"" help:"Print users as lines of JSON, which import reads."`
 }
 
 func main() { os.Exit(run(context.Background(), os.Args[1:])) }
