@@ -122,7 +122,7 @@ func openOtherPostgres(rest string) (*sql.DB, error) {
 		rest = "postgres:" + rest // the source was the URL itself
 	}
 	cfg, err := pgx.ParseConfig(rest)
-	if err != nil {
+	if err != nil || !strings.Contains(rest, "://") {
 		return nil, wrongUsef("--source postgres:URL needs postgres://USER:PASSWORD@HOST:PORT/NAME")
 	}
 	if cfg.ConnectTimeout == 0 {

@@ -49,9 +49,11 @@ func openLines(path string) (source, error) {
 	return lines{file}, nil
 }
 
-func (lines) before(context.Context) ([]userapi.Customer, []userapi.Role, error) { return nil, nil, nil }
-func (lines) remarks() []string                                                  { return nil }
-func (l lines) close()                                                           { l.file.Close() }
+func (lines) before(context.Context) ([]userapi.Customer, []userapi.Role, error) {
+	return nil, nil, nil
+}
+func (lines) remarks() []string { return nil }
+func (l lines) close()          { l.file.Close() }
 
 func (l lines) each(_ context.Context, take func(newcomer) error) error {
 	in := bufio.NewReaderSize(l.file, 64<<10)
