@@ -55,6 +55,7 @@ type incoming struct {
 	prefix   string
 	customer string // of whoever has none; of everybody with single
 	single   bool
+	theirs   bool            // customers come over, with the prefix
 	roles    map[string]bool // codes that are defined for sure
 
 	tx    *sql.Tx
@@ -117,7 +118,7 @@ func (in *incoming) adapt(n newcomer) newcomer {
 	switch {
 	case in.single || n.user.CustomerID == "":
 		n.user.CustomerID = in.customer
-	default:
+	case in.theirs:
 		n.user.CustomerID = in.prefix + n.user.CustomerID
 	}
 	return n
@@ -129,7 +130,7 @@ func (in *incoming) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if in.single {
+	if in.theirs = customers != nil; in.single {
 		customers = nil
 	}
 	return in.transaction(ctx, func() error {
