@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/userapi/userapi"
 )
 
 func jsonl(t *testing.T, p place, name string, lines ...string) {
@@ -124,10 +128,15 @@ func TestImportAndExportOfRegistrationsThatWereNeverActivated(t *testing.T) {
 	}
 	s.stop()
 	assert.Len(t, p.exported(t), 1, "the admin")
+	// Nobody is erased for a user who cannot be stored.
+	p.ok(t, "", "user", "add", "--username", "real", "--no-password")
+	assert.Contains(t, p.ok(t, `{"id":"1","email":"victim@example.com","username":"real","active":true}`, "import", "--from", "jsonl", "--source", "-"),
+		"conflict: line 1: This username is in use.")
+	assert.Contains(t, p.ok(t, "", "user", "list"), "victim@example.com")
 	jsonl(t, p, "users.jsonl", `{"id":"1","email":"victim@example.com","username":"victim","active":true}`)
 	args := []string{"import", "--from", "jsonl", "--source", "users.jsonl"}
 	assert.Contains(t, p.ok(t, "", append(args, "--dry-run")...), counted("1", "1", "0", "0", "1"))
-	assert.Len(t, p.exported(t), 1)
+	assert.Len(t, p.exported(t), 2)
 	assert.Contains(t, p.ok(t, "", args...), counted("1", "1", "0", "0", "1"))
 	assert.Equal(t, "victim", p.exported(t)["1"].Username)
 }
@@ -305,4 +314,45 @@ func TestTwoImportsAtOnce(t *testing.T) {
 	}
 	assert.Equal(t, 2997, created)
 	assert.Len(t, p.exported(t), 2997)
+}
+
+// A batch that the database breaks off is done again from its beginning, with the roles that were gone with it; any other
+// failure ends the import.
+func TestBatchThatIsBrokenOffIsDoneAgain(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	d, err := Database{DB: "sqlite:" + filepath.Join(t.TempDir(), "userapi.db")}.open(ctx, slog.New(slog.DiscardHandler), true)
+	require.NoError(t, err)
+	defer d.pool.Close()
+	require.NoError(t, d.migrate(ctx))
+	api, err := d.api()
+	require.NoError(t, err)
+	_, err = api.Bootstrap(ctx, userapi.Bootstrap{})
+	require.NoError(t, err)
+	in := &incoming{d: d, api: api, roles: map[string]bool{}}
+	user := newcomer{at: "1", user: userapi.NewUser{ID: "1", Username: "one", CustomerID: "default", Roles: roleRefs([]string{"editor"})}}
+	tries := 0
+	require.NoError(t, in.transaction(ctx, func() error {
+		o, err := in.one(ctx, user)
+		require.NoError(t, err)
+		require.True(t, o.created)
+		if tries++; tries < 3 {
+			return userapi.ErrUnavailable
+		}
+		return nil
+	}))
+	assert.Equal(t, 3, tries)
+	u, err := api.Users.ByID(ctx, userapi.System(), "1")
+	require.NoError(t, err)
+	assert.True(t, u.HasRole("editor"))
+
+	user.user.ID, user.user.Username = "2", "two"
+	err = in.transaction(ctx, func() error {
+		_, err := in.one(ctx, user)
+		require.NoError(t, err)
+		return errors.New("a defect")
+	})
+	require.EqualError(t, err, "a defect")
+	_, err = api.Users.ByID(ctx, userapi.System(), "2")
+	assert.ErrorIs(t, err, userapi.ErrNotFound)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -223,8 +224,14 @@ func (in *incoming) one(ctx context.Context, n newcomer) (outcome, error) {
 	return decided(err)
 }
 
-func (in *incoming) create(ctx context.Context, n userapi.NewUser) error {
+// create stores a user in the place of others, or leaves all as it was.
+func (in *incoming) create(ctx context.Context, n userapi.NewUser, insteadOf ...string) error {
 	return in.try(ctx, func() error {
+		for _, id := range slices.Compact(insteadOf) {
+			if err := in.bound.Users.Delete(ctx, userapi.System(), id); err != nil {
+				return err
+			}
+		}
 		_, err := in.bound.Users.Create(ctx, userapi.System(), n)
 		return err
 	})
@@ -259,7 +266,7 @@ func (in *incoming) settle(ctx context.Context, n userapi.NewUser, taken error) 
 			return outcome{}, err
 		}
 	}
-	gaveWay := false
+	var giveWay []string
 	for _, id := range []userapi.Identifier{{Kind: userapi.EmailIdentifier, Value: email}, {Kind: userapi.UsernameIdentifier, Value: username}} {
 		if id.Value == "" {
 			continue
@@ -270,18 +277,15 @@ func (in *incoming) settle(ctx context.Context, n userapi.NewUser, taken error) 
 		case err != nil:
 			return outcome{}, err
 		case holder.Pending:
-			if err := in.bound.Users.Delete(ctx, userapi.System(), holder.ID); err != nil {
-				return outcome{}, err
-			}
-			gaveWay = true
+			giveWay = append(giveWay, holder.ID)
 		case n.ID == "" && holder.EmailKey == email && holder.UsernameKey == username:
 			return outcome{}, nil // without an id it is its names that tell
 		}
 	}
-	if gaveWay {
-		return decided(in.create(ctx, n))
+	if giveWay == nil {
+		return outcome{refused: taken}, nil
 	}
-	return outcome{refused: taken}, nil
+	return decided(in.create(ctx, n, giveWay...))
 }
 
 // tell counts a user, and prints what a person has to look at.
