@@ -1,14 +1,14 @@
-# `make test` is all a fresh machine with Go needs: it installs MariaDB when it is missing; the tests start it
-# themselves, on a private directory and port. USERAPI_TEST_MYSQL=DSN uses another server instead.
+# `make test` is all a fresh machine with Go needs: it installs MariaDB and PostgreSQL when they are missing; the tests start
+# them themselves, on private directories and ports. USERAPI_TEST_MYSQL=DSN and USERAPI_TEST_POSTGRES=URL use other servers.
 
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help test check mariadb
+.PHONY: help test check databases
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-test: mariadb ## all tests, with the race detector
+test: databases ## all tests, with the race detector
 	go test -race ./...
 
 check: ## formatting, vet, staticcheck, tidy modules
@@ -17,5 +17,5 @@ check: ## formatting, vet, staticcheck, tidy modules
 	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 	go mod tidy -diff
 
-mariadb:
-	@command -v mariadbd >/dev/null || test -n "$$USERAPI_TEST_MYSQL" || ./.ci/install-mariadb
+databases:
+	@./.ci/install-databases

@@ -297,7 +297,7 @@ func repetitive(s Secret) bool {
 }
 
 // nowMillis is the present in UTC, in the precision stores keep.
-func (c *core) nowMillis() time.Time { return c.cfg.Now().UTC().Truncate(time.Millisecond) }
+func (c *core) nowMillis() time.Time { return storedTime(c.cfg.Now()) }
 
 // maxTries bounds how often a noun reads and decides anew because somebody else was faster.
 const maxTries = 10

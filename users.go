@@ -1,6 +1,7 @@
 package userapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -82,6 +83,9 @@ type NewUser struct {
 	// PasswordHash is a stored hash instead of a password, at most 512 bytes: argon2id in PHC form, or what one of
 	// PasswordPolicy.Legacy reads. With any other no password is right.
 	PasswordHash string
+	// When the account came to be, and when it was last logged in to, in the system it comes from: 1970 to 9999, kept to the
+	// millisecond. Zero = now, and never.
+	CreatedAt, LastLogin time.Time
 }
 
 // UserChange says what changes; a nil field stays as it is. A pointer to "" clears an optional text.
@@ -127,7 +131,7 @@ func (u *Users) Create(ctx context.Context, actor Actor, n NewUser) (User, error
 		return User{}, err
 	}
 	if !actor.isSystem() {
-		if n.ID != "" || n.CustomerID != "" || n.EmailVerified || n.PhoneVerified || n.PasswordHash != "" {
+		if n.ID != "" || n.CustomerID != "" || n.EmailVerified || n.PhoneVerified || n.PasswordHash != "" || !n.CreatedAt.IsZero() || !n.LastLogin.IsZero() {
 			return User{}, ErrForbidden
 		}
 		n.CustomerID = actor.CustomerID()
@@ -210,12 +214,18 @@ func (u *Users) newAccount(ctx context.Context, n NewUser) (Account, error) {
 	now := u.nowMillis()
 	a := Account{User: User{
 		ID: n.ID, Active: n.Active, CustomerID: n.CustomerID,
-		EmailVerified: n.EmailVerified, PhoneVerified: n.PhoneVerified, CreatedAt: now, UpdatedAt: now,
+		EmailVerified: n.EmailVerified, PhoneVerified: n.PhoneVerified,
+		CreatedAt: cmp.Or(storedTime(n.CreatedAt), now), LastLogin: storedTime(n.LastLogin), UpdatedAt: now,
 	}, Version: 1, Epoch: now.UnixMilli()} // later than any epoch of a former account with this id
 	if a.ID == "" {
 		a.ID = newID()
 	} else if !ValidID(a.ID) {
 		return Account{}, ErrInvalid.Field("id", "1 to 64 of A-Z a-z 0-9 . _ : -, and no word of a route")
+	}
+	for field, at := range map[string]time.Time{"created_at": a.CreatedAt, "last_login": a.LastLogin} {
+		if !at.IsZero() && (at.Year() < 1970 || at.Year() > 9999) {
+			return Account{}, ErrInvalid.Field(field, "1970 to 9999")
+		}
 	}
 	err := u.setIdentity(&a, UserChange{
 		Email: &n.Email, Username: &n.Username, Phone: &n.Phone, Name: &n.Name, FirstName: &n.FirstName, LastName: &n.LastName,
@@ -239,6 +249,9 @@ func (u *Users) newAccount(ctx context.Context, n NewUser) (Account, error) {
 	}
 	return a, nil
 }
+
+// storedTime is a moment in UTC and in the precision stores keep.
+func storedTime(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 
 // setIdentity puts the identifiers and names of ch into a, normalised, and reports all that is wrong at once.
 func (c *core) setIdentity(a *Account, ch UserChange) error {

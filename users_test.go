@@ -27,6 +27,7 @@ func TestCreate_by_an_admin_lands_in_the_admins_customer(t *testing.T) {
 	assert.False(t, u.EmailVerified)
 	for name, n := range map[string]userapi.NewUser{
 		"another customer": {Username: "x", CustomerID: "two"}, "an id": {Username: "x", ID: "7"}, "a hash": {Username: "x", PasswordHash: "$"},
+		"a time of creation": {Username: "x", CreatedAt: time.Unix(1, 0)}, "a last login": {Username: "x", LastLogin: time.Unix(1, 0)},
 		"a mark": {Username: "x", EmailVerified: true}, "another mark": {Username: "x", PhoneVerified: true},
 	} {
 		_, err := w.Users.Create(ctx, admin, n)
@@ -866,4 +867,32 @@ func TestDisplayName_never_prints_what_is_not_there(t *testing.T) {
 	} {
 		assert.Equal(t, want, u.DisplayName())
 	}
+}
+
+// An account that comes from another system keeps when it came to be and when it was last logged in to.
+func TestCreate_keeps_the_times_of_another_system(t *testing.T) {
+	w := newWorld(t, nil)
+	created := time.Date(1970, 1, 2, 3, 4, 5, 678_901_234, time.FixedZone("", 3600))
+	login := created.AddDate(30, 0, 0)
+	u, err := w.Users.Create(ctx, userapi.System(), userapi.NewUser{Username: "old", CustomerID: "default", CreatedAt: created, LastLogin: login})
+	require.NoError(t, err)
+	read, err := w.Users.ByID(ctx, userapi.System(), u.ID)
+	require.NoError(t, err)
+	for _, u := range []userapi.User{u, read} {
+		assert.Equal(t, created.UTC().Truncate(time.Millisecond), u.CreatedAt)
+		assert.Equal(t, login.UTC().Truncate(time.Millisecond), u.LastLogin)
+	}
+	for name, n := range map[string]userapi.NewUser{
+		"created_at": {CreatedAt: time.Date(1969, 12, 31, 23, 59, 59, 0, time.UTC)},
+		"last_login": {LastLogin: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)},
+	} {
+		n.Username, n.CustomerID = "new", "default"
+		_, err := w.Users.Create(ctx, userapi.System(), n)
+		assert.ErrorIs(t, err, userapi.ErrInvalid)
+		assert.Contains(t, userapi.AsError(err).Fields, name)
+	}
+	u, err = w.Users.Create(ctx, userapi.System(), userapi.NewUser{Username: "new", CustomerID: "default"})
+	require.NoError(t, err)
+	assert.Zero(t, u.LastLogin)
+	assert.Equal(t, u.UpdatedAt, u.CreatedAt)
 }

@@ -44,6 +44,7 @@ type database struct {
 		userapi.Store
 		Migrate(context.Context) error
 		Drop(context.Context) error
+		WithTx(*sql.Tx) userapi.TxStore
 	}
 }
 

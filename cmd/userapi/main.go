@@ -57,6 +57,8 @@ type program struct {
 		Enable  keyEnable  `cmd:"" help:"Make an API key active again."`
 		Delete  keyDelete  `cmd:"" help:"Delete an API key."`
 	} `cmd:"" help:"Look after API keys."`
+	Import moveIn  `cmd:"" help:"Import the users of another system."`
+	Export moveOut `cmd:"" help:"Print users as lines of JSON, which import reads."`
 }
 
 func main() { os.Exit(run(context.Background(), os.Args[1:])) }

@@ -15,9 +15,10 @@ import (
 
 // strictJSON reads a settings file. It takes what encoding/json lets pass for a mistake: a key that is not known, in
 // another case, or there twice, null, and anything behind the end. Its errors say where, and never show a value. A text
-// "env:NAME" stands for the value of that variable of the environment.
+// "env:NAME" stands for the value of that variable of the environment, unless plain.
 type strictJSON struct {
 	tokens *json.Decoder
+	plain  bool // a text is what it says
 	secret bool // a userapi.Secret stands in the file itself
 }
 
@@ -122,7 +123,7 @@ func (s *strictJSON) object(at string, into reflect.Value) error {
 
 func fieldNamed(of reflect.Value, key string) reflect.Value {
 	for i := range of.NumField() {
-		if of.Type().Field(i).Tag.Get("json") == key {
+		if name, _, _ := strings.Cut(of.Type().Field(i).Tag.Get("json"), ","); name == key {
 			return of.Field(i)
 		}
 	}
@@ -144,7 +145,7 @@ func (s *strictJSON) list(at string, into reflect.Value) error {
 
 func (s *strictJSON) text(at, text string, into reflect.Value) error {
 	name, elsewhere := strings.CutPrefix(text, "env:")
-	if elsewhere {
+	if elsewhere = elsewhere && !s.plain; elsewhere {
 		if text = os.Getenv(name); text == "" {
 			return fmt.Errorf("%s: the environment variable %s is not set, or empty", at, name)
 		}
