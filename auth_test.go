@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/userapi/userapi"
+	"github.com/userapi/userapi/legacyhash"
+	"github.com/userapi/userapi/store/memory"
 )
 
 func TestLogin_by_every_spelling_and_identifier(t *testing.T) {
@@ -461,6 +463,127 @@ func TestHashUpgrade_C10_happens_at_login_once(t *testing.T) {
 	account, err := w.store.AccountByIdentifier(ctx, userapi.Scope{All: true}, userapi.Identifier{Kind: userapi.UsernameIdentifier, Value: "anna"})
 	require.NoError(t, err)
 	assert.Contains(t, account.PasswordHash, "m=128,")
+}
+
+const (
+	knlambertHash = "5f4d21582527cf28a40555b5648e1b0c"
+	knlambertSalt = "4f2b1f1ec80ce7963410edcde1dd333885e2ef85af59186723d24c01f69d269e"
+
+	legacyPassword userapi.Secret = "Correct horse 1"
+)
+
+// movedIn is a world with an account anna that has a hash of another system.
+func movedIn(t *testing.T, hash string) *world {
+	t.Helper()
+	w := newWorld(t, func(c *userapi.Config) {
+		c.Password.Legacy, c.Limits = legacyhash.All(), userapi.Limits{}
+	})
+	_, err := w.Users.Create(ctx, userapi.System(), userapi.NewUser{Username: "anna", PasswordHash: hash, Active: true, CustomerID: "default"})
+	require.NoError(t, err)
+	return w
+}
+
+func (w *world) account(username string) userapi.Account {
+	w.t.Helper()
+	account, err := w.store.AccountByIdentifier(ctx, userapi.Scope{All: true}, userapi.Identifier{Kind: userapi.UsernameIdentifier, Value: username})
+	require.NoError(w.t, err)
+	return account
+}
+
+func (w *world) count(kind userapi.EventKind) (n int) {
+	for _, e := range w.store.Events() {
+		if e.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
+func TestLegacyHash_is_replaced_at_the_first_login(t *testing.T) {
+	for _, hash := range []string{
+		legacyhash.Knlambert(knlambertHash, knlambertSalt),
+		"$pbkdf2-sha256$29000$CiFkLIUwZqy1thYihBAC4A$0T1tAFbbkW.l7uEtRQnoW55zdh0vE1uxgnVHvo5ndDs",
+		"$argon2id$v=19$m=102400,t=2,p=8$2Dun1Lp3TmnNmXPuHeOcEw$iyssJKplSOW9eOKzpMgiPg",
+		"$5$rounds=535000$Bs5dcvqvjwfbu6f5$//Lc4sIMdX0G2puM8T7T1Z6fxkucvewHk6WbDyN4hx0",
+	} {
+		w := movedIn(t, hash)
+		_, _, err := w.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "anna", Password: "Correct horse 2"})
+		require.ErrorIs(t, err, userapi.ErrBadCredentials)
+		_, _, err = w.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "anna", Password: userapi.Secret(hash)})
+		require.ErrorIs(t, err, userapi.ErrBadCredentials)
+		assert.Equal(t, hash, w.account("anna").PasswordHash, "a wrong password changes nothing")
+		w.login("anna", legacyPassword)
+		assert.Contains(t, w.account("anna").PasswordHash, "$argon2id$v=19$m=64,t=1,p=1$")
+		w.login("anna", legacyPassword)
+		assert.Equal(t, 1, w.count(userapi.EventPasswordUpgraded), hash)
+		assert.Equal(t, 2, w.count(userapi.EventLoginFailed), hash)
+	}
+}
+
+func TestLegacyHash_C10_of_64_logins_at_once_one_replaces_it_and_none_fails(t *testing.T) {
+	w := movedIn(t, legacyhash.Knlambert(knlambertHash, knlambertSalt))
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() {
+			_, _, err := w.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "anna", Password: legacyPassword})
+			assert.NoError(t, err)
+		})
+	}
+	wg.Wait()
+	assert.Contains(t, w.account("anna").PasswordHash, "$argon2id$")
+	assert.Equal(t, 1, w.count(userapi.EventPasswordUpgraded))
+	w.login("anna", legacyPassword)
+}
+
+// readOnly is a store that keeps no new hash.
+type readOnly struct{ *memory.Store }
+
+func (readOnly) UpgradeHash(context.Context, userapi.HashUpgrade) (bool, error) {
+	return false, userapi.ErrUnavailable
+}
+
+func TestLegacyHash_C10_a_login_does_not_fail_because_it_could_not_be_replaced(t *testing.T) {
+	w := movedIn(t, legacyhash.Knlambert(knlambertHash, knlambertSalt))
+	api := w.second(func(c *userapi.Config) { c.Store, c.Password.Legacy = readOnly{w.store}, legacyhash.All() })
+	_, tokens, err := api.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "anna", Password: legacyPassword})
+	require.NoError(t, err)
+	w.accepted(tokens)
+	assert.Contains(t, w.account("anna").PasswordHash, "$knlambert$")
+	w.login("anna", legacyPassword)
+	assert.Contains(t, w.account("anna").PasswordHash, "$argon2id$")
+}
+
+func TestLegacyHash_proves_its_owner(t *testing.T) {
+	w := movedIn(t, legacyhash.Knlambert(knlambertHash, knlambertSalt))
+	_, tokens, err := w.Auth.IssueTokens(ctx, userapi.System(), w.account("anna").ID, "sso")
+	require.NoError(t, err)
+	w.clock.add(6 * time.Minute)
+	anna := w.actor(tokens)
+	_, _, err = w.Passwords.Change(ctx, anna, "Correct horse 2", another)
+	require.ErrorIs(t, err, userapi.ErrWrongPassword)
+	_, _, err = w.Passwords.Change(ctx, anna, legacyPassword, another)
+	require.NoError(t, err)
+	w.login("anna", another)
+}
+
+func TestLegacyHash_C13_C04_what_nobody_reads_lets_nobody_in_and_tells_the_host(t *testing.T) {
+	for _, hash := range []string{
+		"Correct horse 1", "$plaintext$Correct horse 1", "$2a$31$" + strings.Repeat("a", 53), "$scrypt$ln=63,r=8,p=1$AAAA$AAAAAAAAAAAAAAAAAAAAAA",
+		"$argon2i$v=19$m=4194304,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAA", "$5$rounds=1000000000000$a$" + strings.Repeat("a", 43),
+		legacyhash.Knlambert(knlambertHash[1:], knlambertSalt), strings.Repeat("x", 512),
+	} {
+		w := movedIn(t, hash)
+		for _, password := range []userapi.Secret{legacyPassword, userapi.Secret(hash)} {
+			_, _, err := w.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "anna", Password: password})
+			assert.ErrorIs(t, err, userapi.ErrBadCredentials)
+		}
+		assert.Equal(t, 2, w.count(userapi.EventPasswordUnusable), hash)
+		assert.Equal(t, hash, w.account("anna").PasswordHash)
+	}
+	w := newWorld(t, nil)
+	_, err := w.Users.Create(ctx, userapi.System(), userapi.NewUser{Username: "anna", PasswordHash: strings.Repeat("x", 513), CustomerID: "default"})
+	require.ErrorIs(t, err, userapi.ErrInvalid)
+	assert.Contains(t, userapi.AsError(err).Fields, "password_hash")
 }
 
 func TestZeroActor_may_do_nothing(t *testing.T) {

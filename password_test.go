@@ -107,6 +107,124 @@ func TestHash_E02_C04_one_live_hash_whatever_is_stored(t *testing.T) {
 	}
 }
 
+// old reads $old$ and a password in plain text, and counts how often that is compared.
+type old struct {
+	memoryKiB uint32
+	during    func()
+	compared  []Secret
+}
+
+func (o *old) read(stored string) (matches func(Secret) bool, memoryKiB uint32) {
+	text, ok := strings.CutPrefix(stored, "$old$")
+	if !ok {
+		return nil, 0
+	}
+	return func(password Secret) bool {
+		o.compared = append(o.compared, password)
+		if o.during != nil {
+			o.during()
+		}
+		return password == Secret(text)
+	}, o.memoryKiB
+}
+
+func (o *old) pool(t *testing.T, workers int) *hashPool {
+	t.Helper()
+	other := func(stored string) (func(Secret) bool, uint32) {
+		assert.LessOrEqual(t, len(stored), 512)
+		return nil, 0
+	}
+	return poolFor(t, func(p *PasswordPolicy) { p.Workers, p.Legacy = workers, []LegacyHasher{other, o.read} })
+}
+
+func TestHash_E02_C04_one_live_hash_besides_a_legacy_one(t *testing.T) {
+	o := &old{}
+	pool := o.pool(t, 1)
+	good, _ := pool.hash(t.Context(), "the password")
+	n := 0
+	pool.onLive = func() { n++ }
+	for name, c := range map[string]struct {
+		stored       string
+		password     Secret
+		ok, upgraded bool
+		compared     int
+		readable     bool
+	}{
+		"right":                   {"$old$the password", "the password", true, true, 1, true},
+		"wrong":                   {"$old$the password", "another", false, false, 1, true},
+		"what is stored":          {"$old$the password", "$old$the password", false, false, 1, true},
+		"one of our own":          {good, "the password", true, false, 0, true},
+		"nobody reads it":         {"$older$the password", "the password", false, false, 0, false},
+		"plain text":              {"the password", "the password", false, false, 0, false},
+		"nothing":                 {"", "the password", false, false, 0, false},
+		"512 bytes":               {"$old$" + strings.Repeat("x", 507), Secret(strings.Repeat("x", 507)), true, true, 1, true},
+		"C13 513 bytes":           {"$old$" + strings.Repeat("x", 508), Secret(strings.Repeat("x", 508)), false, false, 0, false},
+		"as it was typed":         {"$old$cafe\u0301", "cafe\u0301", true, true, 1, true},
+		"typed another way: NFC":  {"$old$caf\u00e9", "cafe\u0301", true, true, 2, true},
+		"NFC alone is tried":      {"$old$cafe\u0301", "caf\u00e9", false, false, 1, true},
+		"wrong, and in NFC too":   {"$old$cafe", "cafe\u0301", false, false, 2, true},
+		"C13 our own, unreadable": {strings.Replace(good, "m=64", "m=4194304", 1), "the password", false, false, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n, o.compared = 0, nil
+			ok, upgraded, err := pool.check(t.Context(), c.stored, c.password)
+			require.NoError(t, err)
+			assert.Equal(t, c.ok, ok)
+			assert.Equal(t, 1, n, "one hash of the live parameters")
+			assert.Len(t, o.compared, c.compared)
+			assert.Equal(t, c.readable, pool.readable(c.stored))
+			require.Equal(t, c.upgraded, upgraded != "")
+			if upgraded != "" {
+				ok, again, err := pool.check(t.Context(), upgraded, c.password)
+				require.NoError(t, err)
+				assert.True(t, ok && again == "", "what is to be stored is of the live parameters")
+			}
+		})
+	}
+}
+
+func TestHashPool_C12_a_legacy_hash_takes_what_it_needs_and_never_less_than_a_live_one(t *testing.T) {
+	for _, c := range []struct {
+		declares uint32
+		leaves   int64 // of 3 × 64 KiB
+	}{{0, 128}, {4, 128}, {65, 127}, {192, 0}, {1 << 20, 0}} {
+		o := &old{memoryKiB: c.declares}
+		pool := o.pool(t, 3)
+		o.during = func() {
+			assert.False(t, pool.room.TryAcquire(c.leaves+1), "%d KiB", c.declares)
+			if assert.True(t, pool.room.TryAcquire(c.leaves), "%d KiB", c.declares) {
+				pool.room.Release(c.leaves)
+			}
+		}
+		ok, _, err := pool.check(t.Context(), "$old$x", "x")
+		require.NoError(t, err)
+		assert.True(t, ok)
+		assert.Len(t, o.compared, 1)
+		assert.True(t, pool.room.TryAcquire(pool.size), "all is given back")
+	}
+}
+
+func TestHashPool_C12_a_legacy_hash_waits_as_long_as_any(t *testing.T) {
+	o := &old{}
+	pool := o.pool(t, 1)
+	pool.timeout = 20 * time.Millisecond
+	require.NoError(t, pool.room.Acquire(t.Context(), pool.size)) // somebody hashes
+	_, _, err := pool.check(t.Context(), "$old$x", "x")
+	assert.ErrorIs(t, err, ErrUnavailable)
+	assert.Empty(t, o.compared)
+	pool.room.Release(pool.size)
+	o.during = func() { panic("a host's code") }
+	assert.Panics(t, func() { _, _, _ = pool.check(t.Context(), "$old$x", "x") })
+	assert.True(t, pool.room.TryAcquire(pool.size), "a panic gives its room back")
+}
+
+func TestHashPool_refuses_a_legacy_hasher_that_is_nil(t *testing.T) {
+	p := PasswordPolicy{Argon2id: cheap, Legacy: []LegacyHasher{nil}}
+	p.complete(2)
+	_, err := newHashPool(p)
+	assert.Error(t, err)
+}
+
 func TestHashPool_C12_a_full_queue_answers_in_time(t *testing.T) {
 	pool := poolFor(t, func(p *PasswordPolicy) { p.Workers, p.QueueTimeout = 1, 20*time.Millisecond })
 	require.NoError(t, pool.room.Acquire(t.Context(), pool.size)) // somebody hashes

@@ -44,7 +44,8 @@ func SHACrypt(stored string) (matches func(password userapi.Secret) bool, memory
 		return nil, 0
 	}
 	salt, sum := field[0], field[1]
-	if len(salt) < 1 || len(salt) > 16 || strings.HasPrefix(salt, "rounds=") || strings.ContainsAny(salt, ":\n\x00") || len(sum) != size {
+	odd := func(r rune) bool { return r <= ' ' || r > '~' || r == ':' } // crypt(3) refuses them
+	if len(salt) < 1 || len(salt) > 16 || strings.HasPrefix(salt, "rounds=") || strings.ContainsFunc(salt, odd) || len(sum) != size {
 		return nil, 0
 	}
 	return func(password userapi.Secret) bool {

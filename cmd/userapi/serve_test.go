@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/userapi/userapi"
+	"github.com/userapi/userapi/legacyhash"
 )
 
 func TestFirstStartPrintsThePasswordOnce(t *testing.T) {
@@ -87,6 +89,22 @@ func TestProductionWithoutAccountStarts(t *testing.T) {
 	p.ok(t, canary+"\n", "user", "add", "--username", "root", "--role", "admin")
 	s.login("root", canary)
 	assert.NoFileExists(t, filepath.Join(p.dir, "userapi.db.secret"))
+}
+
+func TestAccountsThatMovedInKeepTheirPasswords(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.serve(t).stop()
+	hash := legacyhash.Knlambert("5f4d21582527cf28a40555b5648e1b0c", "4f2b1f1ec80ce7963410edcde1dd333885e2ef85af59186723d24c01f69d269e")
+	err := Database{DB: "sqlite:" + filepath.Join(p.dir, "userapi.db")}.use(t.Context(), func(api *userapi.API) error {
+		_, err := api.Users.Create(t.Context(), userapi.System(), userapi.NewUser{Username: "anna", PasswordHash: hash, Active: true, CustomerID: "default"})
+		return err
+	})
+	require.NoError(t, err)
+	s := p.serve(t)
+	for range 2 { // the second time it is argon2id
+		assert.Equal(t, http.StatusOK, s.whoami(s.login("anna", "Correct horse 1")))
+	}
 }
 
 func TestSecretsRotate(t *testing.T) {
