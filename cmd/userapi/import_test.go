@@ -109,6 +109,10 @@ func TestExport(t *testing.T) {
 	assert.Len(t, p.exported(t), 2)
 	assert.NotContains(t, p.ok(t, "", "export"), "argon2")
 	assert.Contains(t, p.exported(t, "--with-hashes")[id].PasswordHash, "$argon2id$")
+	other := newPlace(t)
+	other.ok(t, "", "init")
+	assert.Contains(t, other.ok(t, p.ok(t, "", "export", "--with-hashes"), "import", "--from", "jsonl", "--source", "-"), counted("2", "2", "0", "0", "1"))
+	other.serve(t).login("ada@example.com", canary)
 	code, out, stderr := p.run(t, "", "export", "--user", "nobody")
 	assert.Equal(t, 1, code, stderr)
 	assert.Empty(t, out)
@@ -229,12 +233,12 @@ func manyLines(t *testing.T, p place, n int) {
 // Killed in the middle and run again, everything is as it is after one run that nobody disturbed.
 func TestImportIsKilledAndGoesOn(t *testing.T) {
 	t.Parallel()
-	const n = 6000
+	const n = 3000
 	args := []string{"import", "--from", "jsonl", "--source", "users.jsonl"}
 	undisturbed := newPlace(t)
 	manyLines(t, undisturbed, n)
 	undisturbed.ok(t, "", "init")
-	assert.Contains(t, undisturbed.ok(t, "", args...), counted("6000", "5994", "0", "6", "5994"))
+	assert.Contains(t, undisturbed.ok(t, "", args...), counted("3000", "2997", "0", "3", "2997"))
 
 	p := newPlace(t)
 	manyLines(t, p, n)
@@ -242,12 +246,15 @@ func TestImportIsKilledAndGoesOn(t *testing.T) {
 	kills := 0
 	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGKILL, syscall.SIGINT, syscall.SIGKILL} {
 		before := countUsers(t, p)
+		if before > n-1000 {
+			break // what is left is for the end
+		}
 		cmd := p.command(context.Background(), args...)
 		out := new(output)
 		cmd.Stdout = out
 		require.NoError(t, cmd.Start())
-		for cmd.ProcessState == nil && countUsers(t, p) < before+1000 && countUsers(t, p) < 5000 {
-			time.Sleep(5 * time.Millisecond)
+		for end := time.Now().Add(30 * time.Second); countUsers(t, p) < before+500 && time.Now().Before(end); {
+			time.Sleep(20 * time.Millisecond)
 		}
 		require.NoError(t, cmd.Process.Signal(signal))
 		_ = cmd.Wait()
@@ -258,13 +265,11 @@ func TestImportIsKilledAndGoesOn(t *testing.T) {
 			assert.Equal(t, 1, cmd.ProcessState.ExitCode(), "it ends behind a batch, and says what it did")
 			assert.Contains(t, out.String(), "read: ")
 		}
-		after := countUsers(t, p)
-		assert.Positive(t, after)
 	}
 	require.Positive(t, kills, "nothing was interrupted")
 	out := p.ok(t, "", args...)
-	assert.Contains(t, out, "read: 6000\n")
-	assert.Contains(t, out, "conflicts: 6\n")
+	assert.Contains(t, out, "read: 3000\n")
+	assert.Contains(t, out, "conflicts: 3\n")
 	assert.Equal(t, digest(undisturbed.ok(t, "", "export", "--with-hashes")), digest(p.ok(t, "", "export", "--with-hashes")))
 	roles := undisturbed.ok(t, "", "role", "list")
 	assert.Len(t, strings.Split(p.ok(t, "", "role", "list"), "\n"), len(strings.Split(roles, "\n")))
@@ -273,7 +278,7 @@ func TestImportIsKilledAndGoesOn(t *testing.T) {
 	defer db.Close()
 	var events int
 	require.NoError(t, db.QueryRow(`SELECT COUNT(*) FROM userapi_events WHERE kind = 'user.created'`).Scan(&events))
-	assert.Equal(t, 5994, events, "each was created once")
+	assert.Equal(t, 2997, events, "each was created once")
 }
 
 func countUsers(t *testing.T, p place) (n int) {
@@ -292,7 +297,7 @@ func TestTwoImportsAtOnce(t *testing.T) {
 	t.Parallel()
 	target, _ := engines["mariadb"].open(t)
 	p := newPlace(t, "USERAPI_DB="+target)
-	manyLines(t, p, 3000)
+	manyLines(t, p, 1500)
 	p.ok(t, "", "init")
 	outs := make(chan string, 2)
 	for range cap(outs) {
@@ -308,12 +313,12 @@ func TestTwoImportsAtOnce(t *testing.T) {
 		_, counts, _ := strings.Cut(out, "read: ")
 		_, err := fmt.Sscanf("read: "+counts, "read: %d\ncreated: %d\nskipped: %d", &read, &c, &skipped)
 		require.NoError(t, err, out)
-		assert.Equal(t, 3000, read)
-		assert.Equal(t, 2997, c+skipped)
+		assert.Equal(t, 1500, read)
+		assert.Equal(t, 1499, c+skipped)
 		created += c
 	}
-	assert.Equal(t, 2997, created)
-	assert.Len(t, p.exported(t), 2997)
+	assert.Equal(t, 1499, created)
+	assert.Len(t, p.exported(t), 1499)
 }
 
 // A batch that the database breaks off is done again from its beginning, with the roles that were gone with it; any other
