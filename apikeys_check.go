@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -119,40 +118,4 @@ func (a *Auth) used(ctx context.Context, k *checkedKey, now time.Time) {
 	a.bestEffort(ctx, "could not note the use of an API key", func(ctx context.Context) error {
 		return a.store.TouchKey(ctx, k.key.ID, a.nowMillis(), touchEvery)
 	})
-}
-
-// keyCache remembers keys that were checked, by the hash of the whole key. When the younger half is full the older one goes:
-// whatever is in use has moved to the younger by then, and nothing is ever searched for.
-type keyCache struct {
-	half       int
-	mu         sync.RWMutex
-	young, old map[[sha256.Size]byte]*checkedKey
-}
-
-func newKeyCache(size int) *keyCache {
-	return &keyCache{half: (size + 1) / 2, young: map[[sha256.Size]byte]*checkedKey{}}
-}
-
-func (c *keyCache) get(whole [sha256.Size]byte) *checkedKey {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	if k := c.young[whole]; k != nil {
-		return k
-	}
-	return c.old[whole]
-}
-
-func (c *keyCache) put(whole [sha256.Size]byte, k *checkedKey) {
-	c.mu.RLock()
-	known := c.young[whole] == k
-	c.mu.RUnlock()
-	if known {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, there := c.young[whole]; !there && len(c.young) >= c.half {
-		c.old, c.young = c.young, make(map[[sha256.Size]byte]*checkedKey, c.half)
-	}
-	c.young[whole] = k
 }

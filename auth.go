@@ -185,15 +185,11 @@ func (c *core) openSession(ctx context.Context, actor Actor, acc *Account, o ope
 
 // issue makes the tokens of a session. Epoch and roles are of one snapshot: that of acc.
 func (c *core) issue(acc Account, s Session) (Tokens, error) {
-	now, lives := c.cfg.Now().UTC(), c.lifetimes(acc.User)
-	end := earlier(s.ExpiresAt, s.CreatedAt.Add(lives.Session))
-	claims := &accessClaims{
-		Subject: acc.ID, Session: s.ID, Customer: acc.CustomerID, Roles: acc.roleCodes(), Epoch: acc.Epoch, Step: s.Step,
-		Methods: s.Methods, AuthTime: s.AuthTime.Unix(), IssuedAt: now.Unix(), ExpiresAt: earlier(now.Add(lives.Access), end).Unix(),
+	end := c.end(s, acc.User)
+	if c.cfg.OpaqueLogins && s.Step == "" {
+		return Tokens{Access: c.tokens.signOpaque(s.ID), ExpiresAt: end}, nil
 	}
-	if s.Step != "" {
-		claims.Roles, claims.ExpiresAt = []string{}, s.ExpiresAt.Unix()
-	}
+	claims := c.claims(acc, s)
 	access, err := c.tokens.signAccess(claims)
 	if err != nil {
 		return Tokens{}, err
@@ -203,6 +199,29 @@ func (c *core) issue(acc Account, s Session) (Tokens, error) {
 		t.Refresh, t.RefreshExpiresAt = c.tokens.signRefresh(s.ID, s.Counter), end
 	}
 	return t, nil
+}
+
+// claims are what a session's credential says. One that is to last as long as its session is not bounded by the lifetime of access
+// tokens.
+func (c *core) claims(acc Account, s Session) *accessClaims {
+	now, end := c.cfg.Now().UTC(), c.end(s, acc.User)
+	claims := &accessClaims{
+		Issuer: c.tokens.issuer, Audience: c.tokens.audience,
+		Subject: acc.ID, Session: s.ID, Customer: acc.CustomerID, Roles: acc.roleCodes(), Epoch: acc.Epoch, Step: s.Step,
+		Methods: s.Methods, AuthTime: s.AuthTime.Unix(), IssuedAt: now.Unix(), ExpiresAt: end.Unix(),
+	}
+	switch {
+	case s.Step != "":
+		claims.Roles = []string{}
+	case !c.cfg.OpaqueLogins:
+		claims.ExpiresAt = earlier(now.Add(c.lifetimes(acc.User).Access), end).Unix()
+	}
+	return claims
+}
+
+// end is the absolute end of a session.
+func (c *core) end(s Session, u User) time.Time {
+	return earlier(s.ExpiresAt, s.CreatedAt.Add(c.lifetimes(u).Session))
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -264,6 +283,9 @@ func (a *Auth) Authenticate(ctx context.Context, access string) (*Identity, erro
 func (a *Auth) authenticate(ctx context.Context, access string) (*Identity, error) {
 	if a.bound != nil {
 		return nil, ErrInTx
+	}
+	if isOpaque(access) {
+		return a.authenticateOpaque(ctx, access)
 	}
 	now := a.cfg.Now()
 	id, err := a.tokens.verifyAccess(access, now)
@@ -370,8 +392,7 @@ func (a *Auth) refresh(ctx context.Context, actor Actor, id string, counter int6
 
 // over reports whether a session has reached its absolute or idle end.
 func (c *core) over(s Session, u User, now time.Time) bool {
-	lives := c.lifetimes(u)
-	return !now.Before(earlier(s.ExpiresAt, s.CreatedAt.Add(lives.Session))) || now.Sub(s.LastSeenAt) >= lives.Idle
+	return !now.Before(c.end(s, u)) || now.Sub(s.LastSeenAt) >= c.lifetimes(u).Idle && !c.cfg.OpaqueLogins
 }
 
 func (a *Auth) refreshFailed(ctx context.Context, actor Actor, refusal error) error {
@@ -425,6 +446,9 @@ func (a *Auth) sessionOf(ctx context.Context, token string) (User, string, error
 		return User{ID: id.UserID(), CustomerID: id.CustomerID()}, id.SessionID(), nil
 	}
 	session, _, ok := a.tokens.verifyRefresh(token)
+	if !ok {
+		session, ok = a.tokens.verifyOpaque(token)
+	}
 	if !ok {
 		return User{}, "", nil
 	}

@@ -75,6 +75,7 @@ type tokenKeys struct {
 	hmac             map[string]*accessKey // by kid, newest and old secrets; empty with ring
 	ring             *Keyring              // nil: HS256
 	refresh          map[string][]byte     // by kid
+	opaque           map[string][]byte     // by kid
 	challenge        map[string][]byte     // by kid
 	outbox           map[string][]byte     // by kid
 	credential       map[string][]byte     // by kid
@@ -90,14 +91,14 @@ func derive(secret Secret, purpose string, size int) ([]byte, error) {
 
 func newTokenKeys(cfg Config) (*tokenKeys, error) {
 	k := &tokenKeys{
-		issuer: cfg.Issuer, audience: cfg.Audience, hmac: map[string]*accessKey{}, refresh: map[string][]byte{}, ring: cfg.Keys,
+		issuer: cfg.Issuer, audience: cfg.Audience, hmac: map[string]*accessKey{}, refresh: map[string][]byte{}, opaque: map[string][]byte{}, ring: cfg.Keys,
 		challenge: map[string][]byte{}, outbox: map[string][]byte{}, credential: map[string][]byte{},
 		parser: jwt.NewParser(jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation(),
 			jwt.WithValidMethods([]string{"HS256", "EdDSA", "ES256", "RS256"})),
 	}
 	for i, secret := range append([]Secret{cfg.Secret}, cfg.OldSecrets...) {
-		var made [8][]byte
-		for j, purpose := range []string{"key id", "access token", "refresh token", "cursor", "limit", "challenge", "outbox", "credential"} {
+		var made [9][]byte
+		for j, purpose := range []string{"key id", "access token", "refresh token", "cursor", "limit", "challenge", "outbox", "credential", "opaque login"} {
 			size := 32
 			if j == 0 {
 				size = 6
@@ -112,7 +113,7 @@ func newTokenKeys(cfg Config) (*tokenKeys, error) {
 		if k.ring == nil {
 			k.hmac[id] = &accessKey{alg: "HS256", sign: made[1], verify: made[1]}
 		}
-		k.refresh[id], k.challenge[id], k.outbox[id], k.credential[id] = made[2], made[5], made[6], made[7]
+		k.refresh[id], k.challenge[id], k.outbox[id], k.credential[id], k.opaque[id] = made[2], made[5], made[6], made[7], made[8]
 		if i == 0 {
 			k.newest, k.cursorKey, k.limitKey = id, made[3], made[4]
 		}
@@ -210,6 +211,29 @@ const refreshVersion = "r1"
 func (k *tokenKeys) signRefresh(session string, counter int64) Secret {
 	body := refreshVersion + "." + k.newest + "." + session + "." + strconv.FormatInt(counter, 10)
 	return Secret(body + "." + k.refreshMAC(k.refresh[k.newest], body))
+}
+
+const opaqueVersion = "l1"
+
+// signOpaque makes the key of a session under Config.OpaqueLogins: 256 bits that nobody else can make, of which nothing is
+// stored.
+func (k *tokenKeys) signOpaque(session string) Secret {
+	body := opaqueVersion + "." + k.newest + "." + session
+	return Secret(body + "." + k.refreshMAC(k.opaque[k.newest], body))
+}
+
+// isOpaque tells such a key from an access token.
+func isOpaque(token string) bool { return strings.HasPrefix(token, opaqueVersion+".") }
+
+// verifyOpaque reads the key of a session.
+func (k *tokenKeys) verifyOpaque(token string) (session string, ok bool) {
+	part := strings.Split(token[:min(len(token), maxRefresh+1)], ".")
+	if len(token) > maxRefresh || len(part) != 4 || part[0] != opaqueVersion {
+		return "", false
+	}
+	key := k.opaque[part[1]]
+	body := token[:len(token)-len(part[3])-1]
+	return part[2], key != nil && hmac.Equal([]byte(k.refreshMAC(key, body)), []byte(part[3]))
 }
 
 // refreshMAC binds a refresh token to issuer and audience too: what one API issued is none of another's that shares

@@ -52,9 +52,14 @@ type Config struct {
 	// Audience is the claim aud, required in every token. Default "": none.
 	Audience string
 
+	// OpaqueLogins makes logins give one opaque key instead of an access and a refresh token: Tokens.Access, good until the
+	// session ends. Clients need no refresh; a check reads the session, and remembers it for a minute (KeyCache says how many). What
+	// ends the session, or changes its user's roles, counts as soon as for an access token.
+	OpaqueLogins bool
+
 	AccessLifetime  time.Duration // of an access token; default 15 minutes, at most 24 hours
-	SessionLifetime time.Duration // the absolute end of a session; default 30 days
-	SessionIdle     time.Duration // a session not refreshed for so long has ended; default 14 days
+	SessionLifetime time.Duration // the absolute end of a session; default 30 days, with OpaqueLogins 24 hours
+	SessionIdle     time.Duration // a session not refreshed for so long has ended; default 14 days; none with OpaqueLogins
 	SessionsPerUser int           // the oldest end beyond it; default 100
 	// RoleLifetimes shortens those for holders of a role, by its code: {"admin": {Session: 15 * time.Minute}}.
 	RoleLifetimes map[string]Lifetimes
@@ -144,7 +149,8 @@ type core struct {
 	log    *slog.Logger
 	tokens *tokenKeys
 	feed   *feed
-	keys   *keyCache
+	keys   *recent[checkedKey]
+	logins *recent[checkedLogin]
 	hashes *hashPool
 	gate   *gate
 	wake   chan struct{} // something was put into the outbox here
@@ -166,7 +172,7 @@ func New(cfg Config) (*API, error) {
 	}
 	return assemble(&core{
 		cfg: cfg, store: cfg.Store, hooks: cfg.Hooks, log: cfg.Logger, tokens: keys, hashes: hashes, gate: &gate{keys: map[string]*gateKey{}, noted: map[string]time.Time{}},
-		wake: make(chan struct{}, 1), keys: newKeyCache(cfg.KeyCache),
+		wake: make(chan struct{}, 1), keys: newRecent[checkedKey](cfg.KeyCache), logins: newRecent[checkedLogin](cfg.KeyCache),
 		feed: newFeed(cfg.Store, cfg.Now, cfg.Staleness, cfg.FeedTimeout),
 	}), nil
 }
@@ -202,8 +208,14 @@ func (cfg *Config) complete() error {
 		cfg.Issuer = "userapi"
 	}
 	fill(&cfg.AccessLifetime, 15*time.Minute)
+	if cfg.OpaqueLogins {
+		fill(&cfg.SessionLifetime, 24*time.Hour)
+	}
 	fill(&cfg.SessionLifetime, 30*24*time.Hour)
 	fill(&cfg.SessionIdle, 14*24*time.Hour)
+	if cfg.OpaqueLogins {
+		cfg.SessionIdle = cfg.SessionLifetime // Sweep goes by it
+	}
 	fill(&cfg.FeedTimeout, 2*time.Second)
 	require(cfg.AccessLifetime >= time.Second && cfg.AccessLifetime <= 24*time.Hour, "AccessLifetime has to be between 1 s and 24 h")
 	require(cfg.SessionLifetime >= cfg.AccessLifetime, "SessionLifetime has to be at least AccessLifetime")

@@ -175,6 +175,9 @@ func (run *changing) commit(ctx context.Context, w UserUpdate, self bool) (User,
 		return user, Tokens{}, nil
 	}
 	tokens, err := run.issue(w.Account, own)
+	if w.Session == nil && run.cfg.OpaqueLogins {
+		return user, Tokens{}, err // its key goes on
+	}
 	if w.Session == nil { // the session goes on, and so does its refresh token, whatever its counter is by now
 		tokens.Refresh, tokens.RefreshExpiresAt = "", time.Time{}
 	}

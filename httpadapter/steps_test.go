@@ -177,3 +177,27 @@ func TestReadObject_and_WriteJSON(t *testing.T) {
 	w.send(h, "POST", "/", `["code"]`).is(422, "WRONG_PAYLOAD")
 	w.send(h, "POST", "/", object{"code": "x"}, noType).is(415, "")
 }
+
+// Logins that give one opaque key: in the header, in the cookie, until a logout.
+func TestFlow_OpaqueLogins(t *testing.T) { onEveryStore(t, opaqueLogins) }
+
+func opaqueLogins(t *testing.T, on options) {
+	w := newWorld(t, everything, on, options{api: func(c *userapi.Config) { c.OpaqueLogins = true }})
+	in := w.login("ann")
+	assert.NotContains(t, in.JSON, "refresh_token")
+	assert.Nil(t, in.cookie("__Host-user-api-refresh"))
+	assert.EqualValues(t, w.clock.now().Add(24*time.Hour).Unix(), in.JSON["exp"])
+	key, jar := bearer(in.text("access_token")), cookie("__Host-user-api-credentials", in.cookie("__Host-user-api-credentials").Value)
+	for _, how := range []set{key, jar} {
+		assert.Equal(t, w.ids["ann"], w.do("GET", "/auth/whoami", nil, how).is(200, "").text("id"))
+		assert.Equal(t, in.JSON["exp"], w.do("GET", "/users/token", nil, how).is(200, "").JSON["exp"])
+	}
+	w.do("PATCH", "/users/"+w.ids["ann"]+"/role", []string{"editor"}, w.as("admin")).is(200, "")
+	assert.Equal(t, []any{"editor"}, w.do("GET", "/auth/verify_token", nil, key).is(200, "").JSON["roles"])
+	w.do("POST", "/auth/refresh", object{"refresh_token": in.text("access_token")}).is(401, "UNAUTHORIZED")
+	w.do("POST", "/auth/logout", nil, jar, crossSite).is(403, "CROSS_ORIGIN")
+	w.do("POST", "/auth/logout", nil, key).is(204, "")
+	w.do("GET", "/auth/whoami", nil, key).is(401, "TOKEN_REVOKED")
+	w.do("GET", "/auth/whoami", nil, jar).is(401, "TOKEN_REVOKED")
+	w.do("POST", "/auth/logout", nil, key).is(204, "")
+}

@@ -1,0 +1,166 @@
+package userapi_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/userapi/userapi"
+)
+
+func opaque(c *userapi.Config) { c.OpaqueLogins = true }
+
+func TestOpaqueLogin_one_key_for_each_login(t *testing.T) {
+	w := newWorld(t, opaque)
+	w.user("default", "anna", userapi.RoleService)
+	one, actor := w.login("anna", password)
+	two, _ := w.login("anna", password)
+	assert.NotEqual(t, one.Access, two.Access)
+	assert.Empty(t, one.Refresh)
+	assert.Equal(t, w.clock.Now().Truncate(time.Millisecond).Add(24*time.Hour), one.ExpiresAt)
+	assert.True(t, actor.HasRole(userapi.RoleService))
+	id, err := w.Auth.Authenticate(ctx, string(one.Access))
+	require.NoError(t, err)
+	assert.Equal(t, []string{"pwd"}, id.Methods())
+	assert.NotEmpty(t, id.SessionID())
+	stored, err := w.store.SessionByID(ctx, id.SessionID())
+	require.NoError(t, err)
+	secretPart := string(one.Access)[strings.LastIndexByte(string(one.Access), '.')+1:]
+	assert.Len(t, secretPart, 43, "256 bits")
+	assert.NotContains(t, fmt.Sprintf("%#v", stored), secretPart, "B07: nothing of it is stored")
+
+	require.NoError(t, w.Auth.Logout(ctx, anonymous(), one.Access))
+	w.refused(one)
+	w.accepted(two)
+	w.clock.add(24*time.Hour - time.Second)
+	w.accepted(two)
+	_, err = w.Sweep(ctx)
+	require.NoError(t, err)
+	w.accepted(two)
+	w.clock.add(time.Second)
+	_, err = w.Auth.Authenticate(ctx, string(two.Access))
+	assert.ErrorIs(t, err, userapi.ErrTokenExpired)
+}
+
+func TestOpaqueLogin_is_not_read_anew_but_ends_and_changes_at_once(t *testing.T) {
+	w := newWorld(t, opaque)
+	anna := w.user("default", "anna")
+	w.role("editor")
+	tokens, _ := w.login("anna", password)
+	api, r := w.node(func(c *userapi.Config) {
+		opaque(c)
+		c.Staleness = time.Minute
+	})
+	for range 50 {
+		_, err := api.Auth.Authenticate(ctx, string(tokens.Access))
+		require.NoError(t, err)
+	}
+	assert.EqualValues(t, 1, r.reads.Load(), "sessions read")
+
+	_, _, err := w.Users.Change(ctx, userapi.System(), anna.ID, userapi.UserChange{Roles: &[]userapi.RoleRef{{Code: "editor"}}})
+	require.NoError(t, err)
+	assert.True(t, w.actor(tokens).HasRole("editor"), "roles are those of this moment")
+	for name, end := range map[string]func(){
+		"session ended": func() { require.NoError(t, w.Sessions.End(ctx, userapi.System(), anna.ID, sessionOf(t, w, tokens))) },
+		"deactivated": func() {
+			_, err := w.Users.Deactivate(ctx, userapi.System(), anna.ID)
+			require.NoError(t, err)
+			_, _, err = w.Users.Change(ctx, userapi.System(), anna.ID, userapi.UserChange{Active: ptr(true)})
+			require.NoError(t, err)
+		},
+		"password set": func() {
+			_, _, err := w.Passwords.Set(ctx, userapi.System(), anna.ID, password, "")
+			require.NoError(t, err)
+		},
+		"everything": func() { require.NoError(t, w.Sessions.RevokeAll(ctx, userapi.System())) },
+	} {
+		tokens, _ := w.login("anna", password)
+		w.accepted(tokens)
+		end()
+		_, err := w.Auth.Authenticate(ctx, string(tokens.Access))
+		assert.ErrorIs(t, err, userapi.ErrTokenRevoked, name)
+	}
+}
+
+func sessionOf(t *testing.T, w *world, tokens userapi.Tokens) string {
+	t.Helper()
+	open, err := w.Sessions.List(ctx, userapi.System(), w.actor(tokens).UserID())
+	require.NoError(t, err)
+	return open[0].ID
+}
+
+// One's own password gives a new key, one's own roles leave it as it is.
+func TestOpaqueLogin_changes_of_oneself(t *testing.T) {
+	w := newWorld(t, opaque)
+	before, admin := w.login("admin", password)
+	w.role("editor")
+	_, tokens, err := w.Users.Change(ctx, admin, admin.UserID(), userapi.UserChange{Roles: &[]userapi.RoleRef{{Code: "admin"}, {Code: "editor"}}})
+	require.NoError(t, err)
+	assert.True(t, tokens.IsZero())
+	w.accepted(before)
+	_, tokens, err = w.Passwords.Change(ctx, w.actor(before), password, another)
+	require.NoError(t, err)
+	w.refused(before)
+	w.accepted(tokens)
+}
+
+func TestOpaqueLogin_A05_A09_nothing_else_passes_for_one(t *testing.T) {
+	w := newWorld(t, opaque)
+	jwts := w.second(nil)
+	tokens, _ := w.login("admin", password)
+	_, other, err := jwts.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "admin", Password: password})
+	require.NoError(t, err)
+	key := string(tokens.Access)
+	last := strings.LastIndexByte(key, '.')
+	for _, bad := range []string{
+		key + "x", key[:len(key)-1], key[:last], key + ".", strings.ToUpper(key), key[:last+1] + strings.Repeat("A", 43),
+		"l1." + strings.Repeat("x", 300), "l1...", "l1", string(other.Refresh), strings.Replace(string(other.Refresh), "r1.", "l1.", 1),
+		strings.Replace(key, "l1.", "r1.", 1), key + "\n", " " + key,
+	} {
+		_, err := w.Auth.Authenticate(ctx, bad)
+		assert.ErrorIs(t, err, userapi.ErrInvalidToken, bad)
+	}
+	_, err = w.Auth.Refresh(ctx, anonymous(), tokens.Access)
+	assert.ErrorIs(t, err, userapi.ErrInvalidToken, "a key is no refresh token")
+	stranger := w.second(func(c *userapi.Config) { c.Secret, c.OpaqueLogins = secret+" of another", true })
+	_, err = stranger.Auth.Authenticate(ctx, key)
+	assert.ErrorIs(t, err, userapi.ErrInvalidToken)
+	elsewhere := w.second(func(c *userapi.Config) { c.Issuer, c.OpaqueLogins = "elsewhere", true })
+	_, err = elsewhere.Auth.Authenticate(ctx, key)
+	assert.ErrorIs(t, err, userapi.ErrInvalidToken, "A08: another API's")
+	rotated := w.second(func(c *userapi.Config) {
+		c.Secret, c.OldSecrets, c.OpaqueLogins = secret+" anew", []userapi.Secret{secret}, true
+	})
+	_, err = rotated.Auth.Authenticate(ctx, key)
+	assert.NoError(t, err, "A16")
+}
+
+func TestOpaqueLogin_with_a_step(t *testing.T) {
+	_, wire := withFactor("anna")
+	w := newWorld(t, func(c *userapi.Config) {
+		wire(c)
+		opaque(c)
+	})
+	w.user("default", "anna")
+	_, pending := w.start("anna", userapi.StepSecondFactor)
+	_, whole, err := w.Auth.CompleteLogin(ctx, pending, "otp", says(true))
+	require.NoError(t, err)
+	w.accepted(whole)
+	assert.Empty(t, whole.Refresh)
+}
+
+func TestOpaqueLogin_K02_the_check_fails_closed(t *testing.T) {
+	w := newWorld(t, opaque)
+	tokens, _ := w.login("admin", password)
+	api, r := w.node(opaque)
+	_, err := api.Auth.Authenticate(ctx, string(tokens.Access))
+	require.NoError(t, err)
+	r.fails.Store(true)
+	w.clock.add(2 * time.Second)
+	_, err = api.Auth.Authenticate(ctx, string(tokens.Access))
+	assert.ErrorIs(t, err, userapi.ErrUnavailable)
+}
