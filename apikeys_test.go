@@ -2,7 +2,10 @@ package userapi_test
 
 import (
 	"context"
+	"encoding/base32"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,11 +38,22 @@ func (w *world) keyRefused(api *userapi.API, secret userapi.Secret) {
 	require.Equal(w.t, userapi.ErrInvalidKey, err)
 }
 
+// forged gives a key its own prefix and checksum with another secret.
+func forged(key userapi.Secret) userapi.Secret {
+	body := []byte(key[:len(key)-7])
+	for i := range body[13:] {
+		body[13+i] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"[i%32]
+	}
+	sum := binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(body))
+	return userapi.Secret(body) + userapi.Secret(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum))
+}
+
 // reading counts what is asked of keys and accounts, and may show an old state, as a node that lags behind does.
 type reading struct {
 	userapi.Store
 	reads, touches, feeds atomic.Int64
 	old                   atomic.Pointer[userapi.KeyAccount]
+	before                func() // what happens between a decision about a key and its write
 	fails                 atomic.Bool
 }
 
@@ -62,6 +76,16 @@ func (r *reading) AccountByID(ctx context.Context, scope userapi.Scope, id strin
 func (r *reading) SessionByID(ctx context.Context, id string) (userapi.SessionAccount, error) {
 	r.reads.Add(1)
 	return r.Store.SessionByID(ctx, id)
+}
+
+func (r *reading) InsertKey(ctx context.Context, w userapi.KeyInsert) error {
+	r.before()
+	return r.Store.InsertKey(ctx, w)
+}
+
+func (r *reading) ChangeKey(ctx context.Context, w userapi.KeyUpdate) error {
+	r.before()
+	return r.Store.ChangeKey(ctx, w)
 }
 
 func (r *reading) TouchKey(ctx context.Context, id string, at time.Time, every time.Duration) error {
@@ -155,6 +179,10 @@ func TestKeys_H10_a_key_that_was_just_checked_costs_no_read(t *testing.T) {
 		w.keyHolds(api, secret)
 	}
 	assert.Equal(t, first, r.reads.Load()+r.feeds.Load(), "what is no key is found out before anything is read")
+	for range 2 { // nor does its prefix
+		w.keyRefused(api, forged(secret))
+		w.keyHolds(api, secret)
+	}
 	w.clock.add(30 * time.Second)
 	w.keyHolds(api, secret)
 	w.clock.add(30 * time.Second)
@@ -379,6 +407,61 @@ func TestKeys_B13_a_thief_who_was_shut_out_leaves_no_key(t *testing.T) {
 	_, _, err = w.Users.Change(ctx, byKey, anna.ID, userapi.UserChange{Password: ptr(another), CurrentPassword: password})
 	require.ErrorIs(t, err, userapi.ErrTokenRevoked, "neither does one whose key is gone set a password")
 	w.login("anna", password)
+}
+
+func TestKeys_B13_a_session_that_ends_in_between_makes_and_changes_no_key(t *testing.T) {
+	w := newWorld(t, nil)
+	anna := w.user("default", "anna")
+	k, secret := w.key(userapi.System(), anna.ID, "key", userapi.ScopeRead)
+	api, r := w.node(nil)
+	for name, act := range map[string]func(thief userapi.Actor) error{
+		"make": func(thief userapi.Actor) error {
+			_, _, err := api.Keys.Create(ctx, thief, anna.ID, userapi.NewAPIKey{Name: "more", Scopes: []string{userapi.ScopeFull}})
+			return err
+		},
+		"change": func(thief userapi.Actor) error {
+			_, err := api.Keys.Change(ctx, thief, k.ID, userapi.APIKeyChange{Scopes: &[]string{userapi.ScopeFull}})
+			return err
+		},
+	} {
+		tokens, thief := w.login("anna", password)
+		r.before = func() { require.NoError(t, w.Auth.Logout(ctx, anonymous(), tokens.Refresh)) }
+		require.ErrorIs(t, act(thief), userapi.ErrTokenRevoked, name)
+	}
+	all, err := w.Keys.List(ctx, userapi.System(), anna.ID)
+	require.NoError(t, err)
+	assert.Len(t, all, 1)
+	assert.False(t, w.keyHolds(w.API, secret).HasScope(userapi.ScopeFull))
+}
+
+func TestKeys_H12_addresses_and_numbers_take_a_scope(t *testing.T) {
+	o := newOffice(t, nil)
+	anna := o.user("default", "anna")
+	_, weak := o.key(userapi.System(), anna.ID, "weak", userapi.ScopeRead, userapi.ScopeWrite)
+	strong, secret := o.key(userapi.System(), anna.ID, "strong", userapi.ScopePassword)
+	byWeak, byStrong := o.keyHolds(o.API, weak).Actor(), o.keyHolds(o.API, secret).Actor()
+	_, _, confirmEmail := o.Contacts.ConfirmEmail(ctx, byWeak, "a.token")
+	_, confirmPhone := o.Contacts.ConfirmPhone(ctx, byWeak, "+4930901820", "123456")
+	_, _, set := o.Passwords.Set(ctx, byWeak, anna.ID, another, password)
+	_, _, change := o.Passwords.Change(ctx, byWeak, password, another)
+	for _, err := range []error{
+		o.Contacts.RequestEmail(ctx, byWeak, userapi.EmailRequest{}), o.Contacts.RequestPhone(ctx, byWeak, userapi.PhoneRequest{Phone: "+4930901820"}),
+		confirmEmail, confirmPhone, set, change,
+	} {
+		require.ErrorIs(t, err, userapi.ErrScopeMissing)
+		assert.Equal(t, map[string][]string{"missing": {userapi.ScopePassword}}, userapi.AsError(err).Fields)
+	}
+	move := userapi.EmailRequest{Email: "anne@example.com", CurrentPassword: password}
+	require.ErrorIs(t, o.Contacts.RequestEmail(ctx, byStrong, userapi.EmailRequest{Email: move.Email}), userapi.ErrNotFresh, "no key is ever fresh")
+	require.NoError(t, o.Contacts.RequestEmail(ctx, byStrong, move))
+	token := o.receive("anne@example.com", userapi.PurposeEmailChange).Token
+	require.NoError(t, o.Keys.Delete(ctx, userapi.System(), strong.ID))
+	o.clock.add(2 * time.Minute)
+	require.ErrorIs(t, o.Contacts.RequestEmail(ctx, byStrong, move), userapi.ErrTokenRevoked, "nor does one that is gone get a link")
+	_, tokens, err := o.Contacts.ConfirmEmail(ctx, byStrong, token)
+	require.NoError(t, err, "the link is good for whoever has it")
+	assert.True(t, tokens.IsZero())
+	o.keyRefused(o.API, weak) // the address was never proven before
 }
 
 func TestKeys_who_may(t *testing.T) {

@@ -527,7 +527,7 @@ type KeyAccount struct {
 	Account Account
 }
 
-// KeyStore keeps API keys. Scopes are of their owners.
+// KeyStore keeps API keys. A key is in the Scope that its owner is in.
 type KeyStore interface {
 	// FindKey reads a key and its owner. ErrNotFound outside the scope.
 	FindKey(ctx context.Context, scope Scope, by KeyRef) (KeyAccount, error)
