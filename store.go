@@ -104,7 +104,8 @@ type UserStore interface {
 	// then ErrInvalidCode when the challenge w.Consumes is gone, else as InsertUser (an account never moves to a customer
 	// that is not there); ErrLastAdmin with w.KeepAdmin.
 	ChangeUser(ctx context.Context, w UserUpdate) error
-	// DeleteUser erases the account with all that hangs on it, but events. ErrNotFound, ErrChanged, ErrLastAdmin.
+	// DeleteUser erases the account with all that hangs on it. Its events stay, without the addresses and user agents of what
+	// the user, or nobody in particular, did. ErrNotFound, ErrChanged, ErrLastAdmin.
 	DeleteUser(ctx context.Context, w UserDelete) error
 }
 

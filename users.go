@@ -372,7 +372,8 @@ func (u *Users) Deactivate(ctx context.Context, actor Actor, id string) (User, e
 	return user, err
 }
 
-// Delete erases a user with their sessions, memberships, API keys and grants. The audit trail keeps the id. Only admins and System. ErrNotFound,
+// Delete erases a user with their sessions, memberships, API keys, grants and credentials. The audit trail keeps the id, but no address and no
+// user agent of what the user did. Only admins and System: for oneself see DeleteSelf. ErrNotFound,
 // ErrForbidden, ErrLastAdmin.
 func (u *Users) Delete(ctx context.Context, actor Actor, id string) error {
 	if err := actor.managing(); err != nil {
@@ -386,22 +387,9 @@ func (u *Users) Delete(ctx context.Context, actor Actor, id string) error {
 		if err := u.mayTouch(actor, a.User); err != nil {
 			return err
 		}
-		revoke := u.revokeUser(a.ID, a.Epoch+1)
-		err = u.store.DeleteUser(ctx, UserDelete{
-			Scope: actor.scope(), ID: a.ID, Customer: a.CustomerID, IfVersion: a.Version,
-			KeepAdmin: a.Active && a.HasRole(RoleAdmin), Revoke: revoke,
-			Event: u.event(actor, EventUserDeleted, a.User, ""),
-		})
-		if u.again(err) {
-			continue
-		}
-		if err = u.wrote(err, revoke...); err != nil {
+		if err := u.erase(ctx, actor, a); !u.again(err) {
 			return err
 		}
-		if !a.Pending {
-			u.userDeleted(ctx, a.User)
-		}
-		return nil
 	}
 	return ErrUnavailable
 }

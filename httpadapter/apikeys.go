@@ -77,11 +77,7 @@ func listKeys(c *call) error {
 	if err != nil {
 		return err
 	}
-	out := make([]keyOut, len(keys))
-	for i, k := range keys {
-		out[i] = plainKey(k)
-	}
-	return c.answer(map[string][]keyOut{"keys": out})
+	return c.answer(map[string][]keyOut{"keys": each(keys, plainKey)})
 }
 
 func getKey(c *call) error {

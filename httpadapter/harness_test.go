@@ -220,7 +220,7 @@ type (
 )
 
 // everything opts in to every route.
-var everything = options{sends: true, api: docs.api, http: func(c *httpadapter.Config) { c.EditRoles, c.LogoutByGET = true, true }}
+var everything = options{sends: true, api: docs.api, http: func(c *httpadapter.Config) { c.EditRoles, c.LogoutByGET, c.EraseSelf = true, true, true }}
 
 var editRolesOn = options{http: func(c *httpadapter.Config) { c.EditRoles = true }}
 

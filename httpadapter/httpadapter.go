@@ -63,6 +63,8 @@ type Config struct {
 	LoginURL string
 	// LogoutByGET adds GET /users/logout. Any page on the web can then log a visitor out.
 	LogoutByGET bool
+	// EraseSelf adds POST /auth/erase, by which users erase their own account for good.
+	EraseSelf bool
 	// EditRoles adds the routes that create, rename and delete role definitions. They are shared by all customers, so
 	// an admin of one customer changes them for all.
 	EditRoles bool

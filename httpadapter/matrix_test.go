@@ -65,6 +65,7 @@ var bodies = map[string]any{
 	"POST /auth/refresh":                           nil,
 	"POST /auth/logout":                            nil,
 	"POST /auth/logout-all":                        nil,
+	"POST /auth/erase":                             nil,
 	"POST /auth/activate":                          object{"token": "mailed", "password": password},
 	"POST /password/change":                        object{"old_password": password, "new_password": "another fine phrase"},
 	"POST /password/reset":                         object{"email": "ann@acme.example"},
@@ -102,6 +103,8 @@ var exceptions = map[string]int{
 	"GET /roles/{code} foreign admin":    0,
 	"PATCH /roles/{code} foreign admin":  0,
 	"DELETE /roles/{code} foreign admin": 0,
+	"POST /auth/erase admin":             409, // each is the last of their customer
+	"POST /auth/erase foreign admin":     409,
 	"POST /auth/refresh":                 401, // nobody brings a refresh token here
 }
 

@@ -22,14 +22,10 @@ func listMemberships(c *call) error {
 	if err != nil {
 		return err
 	}
-	out := make([]membershipOut, len(page.Memberships))
-	for i, m := range page.Memberships {
-		out[i] = plainMembership(m)
-	}
 	return c.answer(struct {
 		Memberships []membershipOut `json:"memberships"`
 		Cursor      string          `json:"cursor,omitempty"`
-	}{out, page.Cursor})
+	}{each(page.Memberships, plainMembership), page.Cursor})
 }
 
 func getMembership(c *call) error {

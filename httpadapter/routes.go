@@ -33,10 +33,11 @@ const (
 	always      optIn = ""
 	logoutByGET optIn = "LogoutByGET"
 	editRoles   optIn = "EditRoles"
+	eraseSelf   optIn = "EraseSelf"
 )
 
 func (o optIn) in(cfg Config) bool {
-	return o == always || o == logoutByGET && cfg.LogoutByGET || o == editRoles && cfg.EditRoles
+	return o == always || o == logoutByGET && cfg.LogoutByGET || o == editRoles && cfg.EditRoles || o == eraseSelf && cfg.EraseSelf
 }
 
 // current, in place of a user's id, is the caller.
@@ -57,6 +58,7 @@ var routeTable = []route{
 	{method: "GET", section: "users", pattern: "/{id}/role", guard: selfAdminService, status: 200, handle: getUserRoles, summary: "The roles of a user."},
 	{method: "PATCH", section: "users", pattern: "/{id}/role", guard: admin, body: "[code | {id} | {code}, …]", status: 200, handle: changeUserRoles, summary: "Replace the roles of a user."},
 	{method: "POST", section: "users", pattern: "/{id}/set_password", guard: selfAdminService, body: "{password, current_password?}", status: 200, handle: setPassword, credentials: true, summary: "Set a password. User with roles."},
+	{method: "GET", section: "users", pattern: "/{id}/data", guard: selfOrAdmin, status: 200, handle: userData, summary: "All that is kept about a user, without secrets: user, sessions, API keys, memberships, grants, kinds of credentials."},
 	{method: "GET", section: "users", pattern: "/{id}/sessions", guard: selfOrAdmin, status: 200, handle: listSessions, summary: "The sessions of a user, newest first."},
 	{method: "DELETE", section: "users", pattern: "/{id}/sessions", guard: selfOrAdmin, status: 204, handle: endSessions, summary: "End all sessions of a user."},
 	{method: "DELETE", section: "users", pattern: "/{id}/sessions/{sid}", guard: selfOrAdmin, status: 204, handle: endSession, summary: "End one session of a user."},
@@ -69,6 +71,7 @@ var routeTable = []route{
 	{method: "POST", section: "auth", pattern: "/refresh", guard: public, body: "{refresh_token}, or none with the cookie", status: 200, handle: refresh, summary: "Exchange a refresh token for new tokens; sets cookies."},
 	{method: "POST", section: "auth", pattern: "/logout", guard: logoutGuard, body: "{refresh_token?}, or none", status: 204, handle: logout, summary: "Log out; clears cookies."},
 	{method: "POST", section: "auth", pattern: "/logout-all", guard: bySession, status: 204, handle: logoutAll, summary: "End all sessions of the caller; clears cookies."},
+	{method: "POST", section: "auth", pattern: "/erase", guard: bySession, body: "{current_password?}, or none", status: 204, handle: eraseOwn, optIn: eraseSelf, summary: "Erase the caller's own account for good, by password or a login within the last 5 minutes; clears cookies."},
 	{method: "GET", section: "auth", pattern: "/verify_token", guard: connected, status: 200, handle: verifyToken, summary: "The claims of the access token."},
 	{method: "GET", section: "auth", pattern: "/whoami", guard: connected, status: 200, handle: whoAmI, summary: "The caller with roles."},
 	{method: "POST", section: "auth", pattern: "/activate", guard: cookieless, body: "{token, password}", status: 200, handle: activate, summary: "Activate an account by a mailed token, with the password it was registered with, else with its first. User with roles; no login."},

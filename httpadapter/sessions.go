@@ -1,5 +1,7 @@
 package httpadapter
 
+import "github.com/userapi/userapi"
+
 type sessionOut struct {
 	ID         string `json:"id"`
 	CreatedAt  string `json:"created_at"`
@@ -14,14 +16,14 @@ func listSessions(c *call) error {
 	if err != nil {
 		return err
 	}
-	out := make([]sessionOut, len(sessions))
-	for i, s := range sessions {
-		out[i] = sessionOut{
-			ID: s.ID, CreatedAt: stamp(s.CreatedAt), LastSeenAt: stamp(s.LastSeenAt), Address: s.Address, UserAgent: s.UserAgent,
-			Current: s.ID == c.identity.SessionID(),
-		}
+	return c.answer(map[string][]sessionOut{"sessions": each(sessions, c.plainSession)})
+}
+
+func (c *call) plainSession(s userapi.Session) sessionOut {
+	return sessionOut{
+		ID: s.ID, CreatedAt: stamp(s.CreatedAt), LastSeenAt: stamp(s.LastSeenAt), Address: s.Address, UserAgent: s.UserAgent,
+		Current: s.ID == c.identity.SessionID(),
 	}
-	return c.answer(map[string][]sessionOut{"sessions": out})
 }
 
 func endSessions(c *call) error {

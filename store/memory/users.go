@@ -179,6 +179,11 @@ func (s *Store) erase(a userapi.Account) {
 	delete(s.grants, a.ID)
 	s.endChallenges(func(ch userapi.Challenge) bool { return ch.UserID == a.ID })
 	s.endMessages(func(m userapi.SealedMessage) bool { return m.UserID == a.ID })
+	for i, e := range s.events {
+		if e.UserID == a.ID && (e.ActorID == "" || e.ActorID == a.ID) {
+			s.events[i].Address, s.events[i].UserAgent = "", ""
+		}
+	}
 	s.endCredentials(a.ID)
 }
 

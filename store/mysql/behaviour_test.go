@@ -32,6 +32,8 @@ func TestTransactions(t *testing.T) { drivertest.Transactions(t, freshDatabase) 
 
 func TestHostTransactions(t *testing.T) { drivertest.HostTransactions(t, freshDatabase) }
 
+func TestErasure(t *testing.T) { drivertest.Erasure(t, freshDatabase) }
+
 func insert(id string) userapi.UserInsert {
 	return userapi.UserInsert{Account: drivertest.User(id, "c"), Event: userapi.Event{ID: "event of " + id, At: time.Now()}}
 }

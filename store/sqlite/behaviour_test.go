@@ -34,6 +34,8 @@ func TestTransactions(t *testing.T) { drivertest.Transactions(t, freshFile) }
 
 func TestHostTransactions(t *testing.T) { drivertest.HostTransactions(t, freshFile) }
 
+func TestErasure(t *testing.T) { drivertest.Erasure(t, freshFile) }
+
 func TestDSN(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a ?b#c%20d&e.db")
 	for _, driver := range []string{"sqlite", "sqlite3"} {

@@ -310,7 +310,7 @@ func (s *Store) DeleteUser(ctx context.Context, w userapi.UserDelete) error {
 	})
 }
 
-// eraseUsers deletes accounts with all that hangs on them, but events. The transaction has changed their rows.
+// eraseUsers deletes accounts with all that hangs on them, and the personal data in their events. The transaction has changed their rows.
 func (s *Store) eraseUsers(ctx context.Context, q conn, ids []string) error {
 	if err := s.voidChallenges(ctx, q, ids); err != nil {
 		return err
@@ -324,6 +324,8 @@ func (s *Store) eraseUsers(ctx context.Context, q conn, ids []string) error {
 		`DELETE FROM userapi_user_roles WHERE user_id IN (?)`,
 		`DELETE FROM userapi_memberships WHERE user_id IN (?)`,
 		`DELETE FROM userapi_users WHERE id IN (?)`,
+		// The audit trail keeps the ids, and from where others acted: those are not the user's data.
+		`UPDATE userapi_events SET address = '', user_agent = '' WHERE user_id IN (?) AND (actor_id = '' OR actor_id = user_id)`,
 	} {
 		if err := deleteAll(ctx, q, erase, ids); err != nil {
 			return err

@@ -1,3 +1,4 @@
+-- by_user: what is kept about a user.
 CREATE TABLE IF NOT EXISTS userapi_events (
 	id          VARBINARY(64)   NOT NULL PRIMARY KEY,
 	happened_at BIGINT          NOT NULL,
@@ -10,5 +11,6 @@ CREATE TABLE IF NOT EXISTS userapi_events (
 	customer_id VARBINARY(64)   NOT NULL,
 	address     VARBINARY(255)  NOT NULL,
 	user_agent  VARBINARY(512)  NOT NULL,
-	detail      VARBINARY(1024) NOT NULL
+	detail      VARBINARY(1024) NOT NULL,
+	KEY userapi_events_by_user (user_id, id)
 ) ENGINE=InnoDB ROW_FORMAT=DYNAMIC;

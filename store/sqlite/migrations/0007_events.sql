@@ -12,3 +12,5 @@ CREATE TABLE IF NOT EXISTS userapi_events (
 	user_agent  TEXT    NOT NULL,
 	detail      TEXT    NOT NULL
 );
+-- what is kept about a user
+CREATE INDEX IF NOT EXISTS userapi_events_by_user ON userapi_events (user_id, id);
