@@ -88,7 +88,8 @@ type Config struct {
 	Scopes []string
 	// KeyCache is how many API keys that were just checked are remembered. Default 10,000.
 	KeyCache int
-	// Grants are the limits of users by name (1 to 64 of a-z 0-9 _ . : -), 0 or more, from which Grants.Set makes exceptions. Default: "apikeys" is 2.
+	// Grants are the limits of users by name (1 to 64 of a-z 0-9 _ . : -), each 0 or more; Grants.Set makes exceptions. "apikeys",
+	// how many usable API keys a user may have, is 2 by default.
 	Grants map[string]int64
 
 	// Staleness bounds how long another node's revocation may go unnoticed. Default 1 s; ReadAlways asks the

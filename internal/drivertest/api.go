@@ -119,10 +119,11 @@ func HostTransactions(t *testing.T, open func(t *testing.T) Handle) {
 			_, _, login := bound.Auth.Login(ctx, caller, userapi.LoginRequest{Identifier: "admin", Password: password})
 			_, refresh := bound.Auth.Refresh(ctx, caller, tokens.Refresh)
 			_, authenticate := bound.Auth.Authenticate(ctx, string(tokens.Access))
+			_, key := bound.Auth.AuthenticateKey(ctx, caller, "key.secret")
 			_, _, issue := bound.Auth.IssueTokens(ctx, userapi.System(), id.UserID(), "sso")
 			logout := bound.Auth.Logout(ctx, caller, tokens.Access, "")
 			_, _, counted := bound.Passwords.Set(ctx, id.Actor(), id.UserID(), "another green bottle", password)
-			for i, err := range []error{login, refresh, authenticate, issue, logout, counted} {
+			for i, err := range []error{login, refresh, authenticate, key, issue, logout, counted} {
 				if !errors.Is(err, userapi.ErrInTx) {
 					t.Errorf("%d: %v", i, err)
 				}
