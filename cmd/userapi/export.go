@@ -79,7 +79,7 @@ func (c *moveOut) all(ctx context.Context, d *database, api *userapi.API, out io
 func writeUser(out io.Writer, a userapi.Account, withHash bool) error {
 	u := userLine{
 		ID: a.ID, Email: a.Email, Username: a.Username, Phone: a.Phone, Name: a.Name, FirstName: a.FirstName, LastName: a.LastName,
-		Active: &a.Active, Roles: []string{}, Customer: a.CustomerID, EmailVerified: a.EmailVerified,
+		Active: &a.Active, Roles: []string{}, Customer: a.CustomerID, EmailVerified: a.EmailVerified, MustChange: a.MustChange,
 		CreatedAt: exactly(a.CreatedAt), LastLogin: exactly(a.LastLogin),
 	}
 	for _, r := range a.Roles {

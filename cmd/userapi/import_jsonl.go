@@ -33,6 +33,7 @@ type userLine struct {
 	CreatedAt     string   `json:"created_at,omitempty"`
 	LastLogin     string   `json:"last_login,omitempty"`
 	EmailVerified bool     `json:"email_verified,omitempty"`
+	MustChange    bool     `json:"must_change_password,omitempty"`
 }
 
 // lines is a file of such lines.
@@ -120,7 +121,7 @@ func (n *newcomer) readJSON(text []byte) error {
 	}
 	n.user = userapi.NewUser{
 		ID: u.ID, Email: u.Email, Username: u.Username, Name: u.Name, FirstName: u.FirstName, LastName: u.LastName,
-		Active: *u.Active, CustomerID: u.Customer, EmailVerified: u.EmailVerified, Roles: roleRefs(u.Roles),
+		Active: *u.Active, CustomerID: u.Customer, EmailVerified: u.EmailVerified, MustChangePassword: u.MustChange, Roles: roleRefs(u.Roles),
 	}
 	for _, at := range []struct {
 		name, text string

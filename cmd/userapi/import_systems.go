@@ -157,7 +157,7 @@ type apicrud struct {
 	cipher func(text []byte) // decrypts in place; nil = there is no key
 	fits   bool              // the key has opened a password
 
-	strangers, encrypted, totp, mustChange int
+	strangers, encrypted, totp int
 }
 
 // newApicrud takes its DB_AES_SECRET, which may be empty: passwords are encrypted with AES-256-CBC, the key being the SHA-256
@@ -182,15 +182,12 @@ func (*apicrud) query(quote func(string) string) string {
 func (a *apicrud) newcomer(r row) (newcomer, error) {
 	n := newcomer{at: r.text(0), user: userapi.NewUser{
 		ID: r.text(0), Name: r.text(2), Username: r.text(4), Active: r.text(3) == "active" && r.text(5) == "active",
-		LastLogin: r.moment(10), CreatedAt: r.moment(11),
+		LastLogin: r.moment(10), CreatedAt: r.moment(11), MustChangePassword: r.truth(7),
 	}}
 	n.user.Email, _ = identifiers(r.text(1))
 	n.keepPhone(r.text(12)) // of several the first in rank
 	if r.truth(9) {
 		n.user.Roles = []userapi.RoleRef{{Code: userapi.RoleAdmin}}
-	}
-	if r.truth(7) {
-		a.mustChange++
 	}
 	if r.text(8) != "" {
 		a.totp++
@@ -244,7 +241,6 @@ func (a *apicrud) remarks() []string {
 	}
 	say(a.strangers, "people without an account are left out: %d")
 	say(a.encrypted, "passwords are left out because USERAPI_IMPORT_KEY is not set: %d")
-	say(a.mustChange, "accounts that had to change their password need not any more: %d")
 	say(a.totp, "accounts have lost their second factor (TOTP): %d")
 	return all
 }

@@ -371,7 +371,7 @@ func TestImportApicrud(t *testing.T) {
 			assert.Contains(t, p.ok(t, "", append(args, "--dry-run")...), want)
 			out = p.ok(t, "", args...)
 			assert.Contains(t, out, want)
-			for _, says := range []string{"note: people without an account are left out: 1", "note: accounts that had to change their password need not any more: 1",
+			for _, says := range []string{"note: people without an account are left out: 1",
 				"note: accounts have lost their second factor (TOTP): 1", "note: u-2: its phone number is left out", "note: u-4: its password is left out"} {
 				assert.Contains(t, out, says)
 			}
@@ -381,6 +381,7 @@ func TestImportApicrud(t *testing.T) {
 				Roles: []string{"admin"}, Customer: "default", CreatedAt: "2021-02-03T04:05:06Z", LastLogin: "2023-08-01T10:00:00Z"}, users["x-1_aB-cd"])
 			assert.Equal(t, "Zoë <i>", users["u-2"].Name)
 			assert.True(t, *users["u-2"].Active)
+			assert.True(t, users["u-2"].MustChange)
 			assert.False(t, *users["u-3"].Active)
 			assert.False(t, *users["u-4"].Active)
 			p.importedTwice(t, "4", "4", "0", args...)

@@ -31,7 +31,7 @@ func TestImportLines(t *testing.T) {
 	hash, _ := vector(t, "bcrypt", horse)
 	jsonl(t, p, "users.jsonl",
 		`{"id":"9007199254740993","email":"Ada@Example.com","username":"Ada L.","phone":"+49 30 901820","name":"Ada","first_name":"A","last_name":"L","active":true,`+
-			`"roles":["editor","admin"],"customer":"default","password_hash":"`+hash+`","created_at":"2001-02-03T04:05:06.789+01:00","last_login":"2024-01-01T00:00:00Z","email_verified":true}`,
+			`"roles":["editor","admin"],"customer":"default","password_hash":"`+hash+`","created_at":"2001-02-03T04:05:06.789+01:00","last_login":"2024-01-01T00:00:00Z","email_verified":true,"must_change_password":true}`,
 		``,
 		"\t{\"email\":\"only@example.com\",\"active\":false}\r",
 		`{"username":"env:NAME_OF_SOMETHING","active":true,"roles":[]}`,
@@ -82,7 +82,7 @@ func TestImportLines(t *testing.T) {
 	users := p.exported(t, "--with-hashes")
 	yes := true
 	assert.Equal(t, userLine{ID: "9007199254740993", Email: "Ada@Example.com", Username: "Ada L.", Phone: "+4930901820", Name: "Ada", FirstName: "A", LastName: "L", Active: &yes,
-		Roles: []string{"admin", "editor"}, Customer: "default", PasswordHash: hash, CreatedAt: "2001-02-03T03:05:06.789Z", LastLogin: "2024-01-01T00:00:00Z", EmailVerified: true},
+		Roles: []string{"admin", "editor"}, Customer: "default", PasswordHash: hash, CreatedAt: "2001-02-03T03:05:06.789Z", LastLogin: "2024-01-01T00:00:00Z", EmailVerified: true, MustChange: true},
 		users["9007199254740993"])
 	assert.Contains(t, p.ok(t, "", "user", "list"), "env:NAME_OF_SOMETHING", "a text is what it says")
 	assert.Empty(t, users["27"].PasswordHash)
