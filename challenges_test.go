@@ -742,3 +742,69 @@ func TestChallenge_D06_is_void_even_if_the_store_kept_it(t *testing.T) {
 	_, err = o.Auth.Activate(ctx, anonymous(), token, password)
 	assert.ErrorIs(t, err, userapi.ErrInvalidLink)
 }
+
+// An invitation is an inactive account that an admin made, with its roles, and a link to its mailbox.
+func TestInvitation_H14_is_for_one_mailbox_once_and_within_the_quota(t *testing.T) {
+	o := newOffice(t, func(c *userapi.Config) { c.Limits = userapi.Limits{} })
+	o.role("editor")
+	o.customer("small", 1)
+	tokens := map[string]userapi.Secret{}
+	for _, name := range []string{"anna", "bob"} {
+		u, err := o.Users.Create(ctx, userapi.System(), userapi.NewUser{
+			Email: name + "@example.com", CustomerID: "small", Roles: []userapi.RoleRef{{Code: "editor"}},
+		})
+		require.NoError(t, err)
+		require.NoError(t, o.Users.SendActivation(ctx, userapi.System(), u.ID))
+		tokens[name] = o.receive(name+"@example.com", userapi.PurposeActivation).Token
+	}
+	_, stranger := o.login("admin", password)
+	errs := make([]error, 64)
+	var all sync.WaitGroup
+	for i := range errs {
+		token := tokens[[]string{"anna", "bob"}[i%2]]
+		all.Go(func() {
+			_, errs[i] = o.Auth.Activate(ctx, stranger, token, userapi.Secret(fmt.Sprint("fine phrase ", i)))
+		})
+	}
+	all.Wait()
+	won := 0
+	for _, err := range errs {
+		if err == nil {
+			won++
+		} else if !errors.Is(err, userapi.ErrInvalidLink) && !errors.Is(err, userapi.ErrQuota) && !errors.Is(err, userapi.ErrUnavailable) {
+			t.Errorf("unexpected error: %v", err)
+		}
+	}
+	assert.Equal(t, 1, won, "there is one seat, and each invitation is good once")
+	page, err := o.Users.List(ctx, userapi.System(), userapi.UserQuery{Active: ptr(true), Prefix: ""})
+	require.NoError(t, err)
+	active := 0
+	for _, u := range page.Users {
+		if u.CustomerID == "small" {
+			active++
+			got, err := o.Users.ByID(ctx, userapi.System(), u.ID)
+			require.NoError(t, err)
+			assert.True(t, got.HasRole("editor") && got.EmailVerified, "roles are those of the invitation")
+			assert.NotEqual(t, stranger.UserID(), got.ID, "whoever accepts it in a session of their own gets nothing")
+		}
+	}
+	assert.Equal(t, 1, active)
+	admin, err := o.Users.ByID(ctx, userapi.System(), stranger.UserID())
+	require.NoError(t, err)
+	assert.False(t, admin.HasRole("editor"))
+
+	// What is taken back, or changed, accepts nobody.
+	late, err := o.Users.Create(ctx, userapi.System(), userapi.NewUser{Email: "carl@example.com", CustomerID: "default"})
+	require.NoError(t, err)
+	require.NoError(t, o.Users.SendActivation(ctx, userapi.System(), late.ID))
+	token := o.receive("carl@example.com", userapi.PurposeActivation).Token
+	_, _, err = o.Users.Change(ctx, userapi.System(), late.ID, userapi.UserChange{Email: ptr("other@example.com")})
+	require.NoError(t, err)
+	_, err = o.Auth.Activate(ctx, anonymous(), token, another)
+	assert.ErrorIs(t, err, userapi.ErrInvalidLink, "bound to the address it went to")
+	require.NoError(t, o.Users.SendActivation(ctx, userapi.System(), late.ID))
+	token = o.receive("other@example.com", userapi.PurposeActivation).Token
+	require.NoError(t, o.Users.Delete(ctx, userapi.System(), late.ID))
+	_, err = o.Auth.Activate(ctx, anonymous(), token, another)
+	assert.ErrorIs(t, err, userapi.ErrInvalidLink)
+}
