@@ -99,7 +99,7 @@ type UserStore interface {
 	// is none), then, for an active account, counts: ErrQuota. ErrIDTaken, ErrEmailTaken, ErrUsernameTaken,
 	// ErrPhoneTaken (a verified one). ErrInvalid with field "roles" when a role is gone.
 	InsertUser(ctx context.Context, w UserInsert) error
-	// ChangeUser replaces the account's row, but LastLogin and CreatedAt, and ends the account's challenges whose purpose is
+	// ChangeUser replaces the account's row, but CreatedAt and, unless w.LogsIn, LastLogin, and ends the account's challenges whose purpose is
 	// in w.Voids, with their messages, and with w.EndKeys its API keys. ErrNotFound outside the scope, ErrChanged when the row is no longer at w.IfVersion,
 	// then ErrInvalidCode when the challenge w.Consumes is gone, else as InsertUser (an account never moves to a customer
 	// that is not there); ErrLastAdmin with w.KeepAdmin.
@@ -145,6 +145,7 @@ type UserUpdate struct {
 	EndSessions    bool     // end the sessions of the account
 	Replaces       string   // with EndSessions: ErrChanged when the account's session with this id has ended already; "" = none
 	Session        *Session // with EndSessions and Replaces: open this one in its place
+	LogsIn         bool     // with Session: a login is complete with it, so LastLogin becomes its CreatedAt
 	EndCredentials bool     // delete the credentials of the account
 	EndMemberships bool     // end the memberships of the account
 	Consumes       string   // ErrInvalidCode unless the account's challenge with this id is there; it ends with the write. "" = none

@@ -157,11 +157,11 @@ func (run *changing) once(ctx context.Context, id string) (User, Tokens, error) 
 
 // commit writes the change, and gives tokens to an actor whose own have ended with it.
 func (run *changing) commit(ctx context.Context, w UserUpdate, self bool) (User, Tokens, error) {
-	user := w.Account.User
 	own, err := run.ownSession(ctx, run.actor, &w, self, run.proof.checked != "")
 	if err != nil {
 		return User{}, Tokens{}, err
 	}
+	user := w.Account.User
 	if err := run.wrote(run.store.ChangeUser(ctx, w), w.Revoke...); err != nil {
 		if run.actor.managing() == nil {
 			err = run.makeWay(ctx, run.actor, run.actor.scope(), w.Account, err)
@@ -250,6 +250,9 @@ func (c *core) ownSession(ctx context.Context, actor Actor, w *UserUpdate, self,
 		s.AuthTime = sa.Session.AuthTime
 	}
 	w.Session = &s
+	if w.LogsIn = sa.Session.Step != ""; w.LogsIn {
+		w.Account.LastLogin = s.CreatedAt
+	}
 	return s, nil
 }
 

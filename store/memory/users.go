@@ -120,6 +120,9 @@ func (s *Store) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
 		return err
 	}
 	a.Version, a.LastLogin, a.CreatedAt = old.Version+1, old.LastLogin, old.CreatedAt
+	if w.LogsIn {
+		a.LastLogin = w.Session.CreatedAt
+	}
 	s.release(old)
 	if w.Releases != nil {
 		s.releasePhone(*w.Releases)

@@ -142,12 +142,18 @@ func (s suite) credentials(t *testing.T) {
 		open := sessionIDs(f.sessionsOf(a.ID))
 		same(t, len(open), 2, "sessions")
 		same(t, open[1], whole.ID, "the one that was there")
+		whole = f.session(a.ID)
+		must(t, f.ChangeUser(t.Context(), f.update(f.read(a.ID), func(w *userapi.UserUpdate) {
+			w.EndSessions, w.Replaces, w.Session, w.LogsIn = true, open[0], &whole, true
+		})))
+		same(t, f.read(a.ID).LastLogin, whole.CreatedAt, "last login, when a change completes it")
+		same(t, sessionIDs(f.sessionsOf(a.ID)), []string{whole.ID}, "sessions")
 		stranger := f.add()
 		w = f.login(f.session(stranger.ID), stranger.Epoch)
 		w.Replaces = whole.ID
 		_, err = f.InsertSession(t.Context(), w)
 		is(t, err, userapi.ErrChanged)
-		same(t, len(f.sessionsOf(a.ID)), 2, "sessions")
+		same(t, len(f.sessionsOf(a.ID)), 1, "sessions")
 	})
 }
 

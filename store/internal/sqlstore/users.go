@@ -186,11 +186,15 @@ func (s *Store) replaceAccount(ctx context.Context, q conn, w userapi.UserUpdate
 		return err
 	}
 	cond, scope := scoped(w.Scope)
+	set, args := "", values(w.Account)
+	if w.LogsIn {
+		set, args = `, last_login = ?`, append(args, millis(w.Session.CreatedAt))
+	}
 	n, err := q.exec(ctx, `UPDATE userapi_users AS u`+s.d.Index("PRIMARY")+` SET customer_id = ?, email = ?, email_key = ?, username = ?, username_key = ?,
 		phone = ?, verified_phone = ?, name = ?, first_name = ?, last_name = ?, name_key = ?,
 		active = ?, email_verified = ?, phone_verified = ?, password_hash = ?, must_change = ?, epoch = ?, updated_at = ?, pending_since = ?,
-		version = version + 1
-		WHERE u.id = ? AND u.version = ?`+cond, append(append(values(w.Account), w.Account.ID, w.IfVersion), scope...)...)
+		version = version + 1`+set+`
+		WHERE u.id = ? AND u.version = ?`+cond, append(append(args, w.Account.ID, w.IfVersion), scope...)...)
 	switch {
 	case err == nil && n == 0:
 		return s.goneOrChanged(ctx, q, w.Scope, w.Account.ID)
