@@ -133,10 +133,10 @@ func (s suite) credentials(t *testing.T) {
 		got, err := f.SessionByID(t.Context(), lacking.ID)
 		must(t, err)
 		same(t, got.Session, keptSession(lacking), "session")
-		one(t, db.race(racers, func(_ int, st userapi.Store) error {
-			w := f.login(f.session(a.ID), a.Epoch)
-			w.Replaces = lacking.ID
-			_, err := st.InsertSession(t.Context(), w)
+		complete := f.openings(a, racers)
+		one(t, db.race(racers, func(i int, st userapi.Store) error {
+			complete[i].Replaces = lacking.ID
+			_, err := st.InsertSession(t.Context(), complete[i])
 			return err
 		}), userapi.ErrChanged)
 		open := sessionIDs(f.sessionsOf(a.ID))
