@@ -57,7 +57,7 @@ func (s *Store) PutCredential(ctx context.Context, w userapi.CredentialWrite) er
 	}
 	key := credentialKey{c.Kind, c.Key}
 	old, ok := s.credentials[key]
-	if old.Version != c.Version || ok && old.UserID != c.UserID {
+	if old.Version != c.Version || ok && old.UserID != c.UserID || !s.inside(w.IfSession) {
 		return userapi.ErrChanged
 	}
 	c.Version++
@@ -76,7 +76,7 @@ func (s *Store) DeleteCredential(ctx context.Context, w userapi.CredentialWrite)
 	defer unlock()
 	key := credentialKey{w.Credential.Kind, w.Credential.Key}
 	old, ok := s.credentials[key]
-	if !ok || old.Version != w.Credential.Version || old.UserID != w.Credential.UserID {
+	if !ok || old.Version != w.Credential.Version || old.UserID != w.Credential.UserID || !s.inside(w.IfSession) {
 		return userapi.ErrChanged
 	}
 	delete(s.credentials, key)

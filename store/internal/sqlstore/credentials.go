@@ -62,6 +62,9 @@ func (s *Store) PutCredential(ctx context.Context, w userapi.CredentialWrite) er
 		if n == 0 {
 			return userapi.ErrNotFound
 		}
+		if err := insideSession(ctx, q, w.IfSession); err != nil {
+			return err
+		}
 		if c.Version == 0 {
 			n, err = q.exec(ctx, `INSERT INTO userapi_credentials (kind, cred_key, user_id, data, version) VALUES (?, ?, ?, ?, 1)`,
 				c.Kind, c.Key, c.UserID, c.Data)
@@ -86,6 +89,9 @@ func (s *Store) PutCredential(ctx context.Context, w userapi.CredentialWrite) er
 func (s *Store) DeleteCredential(ctx context.Context, w userapi.CredentialWrite) error {
 	c := w.Credential
 	return s.write(ctx, w.Event, func(ctx context.Context, q conn) error {
+		if err := insideSession(ctx, q, w.IfSession); err != nil {
+			return err
+		}
 		n, err := q.exec(ctx, `DELETE FROM userapi_credentials WHERE kind = ? AND cred_key = ? AND user_id = ? AND version = ?`,
 			c.Kind, c.Key, c.UserID, c.Version)
 		if err != nil {
