@@ -498,10 +498,11 @@ type CredentialStore interface {
 	// PutCredential stores w.Credential: a new one where its Version is 0, else in place of the one that is at that Version.
 	// It starts by changing the account's row (ErrNotFound when there is none) and then that of the session w.IfSession, so that it
 	// conflicts with whatever ends trust, on every node of a cluster. ErrChanged when that session is not there, the key is taken,
-	// or its Version is another by now: of any number of callers who read the same, one gets nil.
+	// or its Version is another by now: of any number of callers who read the same, one gets nil. With w.IfVersion ErrChanged also
+	// unless the account is at that version, which goes up by one.
 	PutCredential(ctx context.Context, w CredentialWrite) error
 	// DeleteCredential deletes the one that is at this Version. ErrChanged when there is none, or the session w.IfSession is not
-	// there.
+	// there. w.IfVersion does not matter.
 	DeleteCredential(ctx context.Context, w CredentialWrite) error
 }
 
@@ -509,6 +510,7 @@ type CredentialStore interface {
 type CredentialWrite struct {
 	Credential Credential
 	IfSession  string // the session it is changed in; "" = none
+	IfVersion  int64  // of the account; 0 = whatever it is
 	Outgoing   Outgoing
 	Event      Event
 }

@@ -77,6 +77,24 @@ func (s suite) credentials(t *testing.T) {
 		same(t, len(f.credentialsOf(a.ID, "")), 0, "credentials")
 	})
 
+	t.Run("at a version of its account it is stored only then, and that goes up", func(t *testing.T) {
+		f := db.tenant(t)
+		a, gone := f.add(), f.add()
+		write := func(u userapi.Account, version int64) error {
+			w := f.credential(userapi.Credential{UserID: u.ID, Kind: "external", Key: f.key(newID()), Data: []byte("x")})
+			w.IfVersion = version
+			return f.PutCredential(t.Context(), w)
+		}
+		is(t, write(a, a.Version+1), userapi.ErrChanged)
+		must(t, write(a, a.Version))
+		is(t, write(a, a.Version), userapi.ErrChanged)
+		same(t, len(f.credentialsOf(a.ID, "")), 1, "credentials")
+		a.Version++
+		same(t, f.read(a.ID), a, "the account")
+		must(t, f.DeleteUser(t.Context(), f.deletion(gone, false)))
+		is(t, write(gone, gone.Version), userapi.ErrNotFound)
+	})
+
 	t.Run("in a session it is stored and deleted only while that is there", func(t *testing.T) {
 		f := db.tenant(t)
 		a := f.add()
@@ -121,6 +139,16 @@ func (s suite) credentials(t *testing.T) {
 			}
 			return st.PutCredential(t.Context(), f.credential(userapi.Credential{UserID: a.ID, Kind: "totp", Key: c.Key, Data: []byte{byte(i)}, Version: c.Version}))
 		}), userapi.ErrChanged)
+	})
+
+	db.every(t, "of many who store one at one version of the account, one does", func(t *testing.T, f *tenant) {
+		a := f.add()
+		one(t, db.race(racers, func(i int, st userapi.Store) error {
+			w := f.credential(userapi.Credential{UserID: a.ID, Kind: "external", Key: f.key(newID()), Data: []byte("x")})
+			w.IfVersion = a.Version
+			return st.PutCredential(t.Context(), w)
+		}), userapi.ErrChanged)
+		same(t, len(f.credentialsOf(a.ID, "")), 1, "credentials")
 	})
 
 	db.every(t, "no credential is left of an account that goes meanwhile", func(t *testing.T, f *tenant) {
@@ -184,10 +212,13 @@ func (s suite) credentials(t *testing.T) {
 		got, err := f.SessionByID(t.Context(), lacking.ID)
 		must(t, err)
 		same(t, got.Session, keptSession(lacking), "session")
-		one(t, db.race(racers, func(_ int, st userapi.Store) error {
-			w := f.login(f.session(a.ID), a.Epoch)
-			w.Replaces = lacking.ID
-			_, err := st.InsertSession(t.Context(), w)
+		logins := make([]userapi.SessionInsert, racers)
+		for i := range logins {
+			logins[i] = f.login(f.session(a.ID), a.Epoch)
+			logins[i].Replaces = lacking.ID
+		}
+		one(t, db.race(racers, func(i int, st userapi.Store) error {
+			_, err := st.InsertSession(t.Context(), logins[i])
 			return err
 		}), userapi.ErrChanged)
 		open := sessionIDs(f.sessionsOf(a.ID))
