@@ -257,7 +257,7 @@ func (s *Store) disableKeys(ctx context.Context) error {
 		var ids []string
 		err := s.read(ctx, func(ctx context.Context, q conn) error {
 			ids = nil
-			return q.query(ctx, &ids, `SELECT id FROM userapi_keys WHERE active = 1 LIMIT ?`, sweepStep)
+			return q.query(ctx, &ids, `SELECT id FROM userapi_keys WHERE active = 1 LIMIT ?`+s.share(), sweepStep)
 		})
 		if err != nil || len(ids) == 0 {
 			return err
