@@ -269,3 +269,30 @@ func TestActor_every_method_by_every_kind_of_caller(t *testing.T) {
 		assert.Equal(t, c.answers, got, name)
 	}
 }
+
+// transaction passes for one of the host's.
+type transaction struct{ userapi.Store }
+
+func (tx transaction) Base() userapi.Store { return tx.Store }
+
+// Inside a transaction of the host nothing is issued, checked or counted: it may be rolled back.
+func TestWithStore_what_is_refused_in_a_transaction(t *testing.T) {
+	var refused []string
+	for _, name := range slices.Sorted(maps.Keys(calls)) {
+		inTx := false
+		for _, a := range actors {
+			w := newCast(t)
+			actor := a.make(w)
+			w.API = w.WithStore(transaction{w.store})
+			inTx = errors.Is(calls[name].call(w, actor), userapi.ErrInTx) || inTx
+		}
+		if inTx {
+			refused = append(refused, name)
+		}
+	}
+	assert.Equal(t, []string{
+		"Auth.Activate", "Auth.AuthenticateKey", "Auth.CompleteLogin", "Auth.IssueTokens", "Auth.Login", "Auth.LoginExternal", "Auth.Logout", "Auth.Refresh",
+		"Auth.TrySecondFactor", "Contacts.ConfirmEmail", "Contacts.ConfirmPhone", "Contacts.RequestEmail", "Contacts.RequestPhone", "Passwords.Change",
+		"Passwords.RequestReset", "Passwords.Reset", "Passwords.Set", "Passwords.SetByIdentifier", "Users.Register", // the three that set a password: where the old one is given
+	}, refused)
+}
