@@ -1,6 +1,7 @@
 package userapi
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -13,6 +14,7 @@ type Actor struct {
 	identity  *Identity
 	address   string
 	userAgent string
+	within    string // a session; "" = none
 }
 
 type actorKind uint8
@@ -35,6 +37,14 @@ func Anonymous() Actor { return Actor{kind: anonymous} }
 // From returns a with the address and user agent it acts from, for limits, sessions and the audit trail.
 func (a Actor) From(address, userAgent string) Actor {
 	a.address, a.userAgent = cutText(address, 64), cutText(userAgent, 255)
+	return a
+}
+
+// Within returns a, acting in the session of by, or in the login of by that lacks a step: what a feature does for somebody as
+// System stands in their session in the audit trail, and Credentials.Put and Credentials.Delete are refused once it has ended.
+// Without a session, such as with an API key, it changes nothing.
+func (a Actor) Within(by Actor) Actor {
+	a.within = by.identity.SessionID()
 	return a
 }
 
@@ -205,7 +215,7 @@ func defaultMayGrant(actor Actor, _ string) bool { return actor.isAdmin() }
 func (c *core) event(actor Actor, kind EventKind, target User, detail string) Event {
 	e := Event{
 		ID: newID(), At: c.nowMillis(), Kind: kind, ActorKind: "anonymous",
-		ActorID: actor.UserID(), SessionID: actor.identity.SessionID(), KeyID: actor.identity.KeyID(), UserID: target.ID, CustomerID: target.CustomerID,
+		ActorID: actor.UserID(), SessionID: cmp.Or(actor.identity.SessionID(), actor.within), KeyID: actor.identity.KeyID(), UserID: target.ID, CustomerID: target.CustomerID,
 		Address: actor.address, UserAgent: actor.userAgent, Detail: cutText(detail, 255),
 	}
 	switch actor.kind {

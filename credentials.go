@@ -2,6 +2,7 @@ package userapi
 
 import (
 	"context"
+	"errors"
 	"strings"
 )
 
@@ -54,7 +55,7 @@ func (c *Credentials) Of(ctx context.Context, actor Actor, userID, kind string) 
 // the owner.
 //
 // Kind is 1 to 32 of a-z 0-9 _ . and Key 1 to 128 bytes, unique in its kind; Data is at most 8,000 bytes. ErrInvalid, ErrNotFound (no such
-// account), ErrChanged.
+// account), ErrChanged; ErrTokenRevoked when the session that the actor is Within has ended.
 func (c *Credentials) Put(ctx context.Context, actor Actor, cred Credential, tell Notice) (Credential, error) {
 	w, err := c.write(ctx, actor, cred, tell, EventCredentialChanged)
 	if err != nil {
@@ -63,7 +64,7 @@ func (c *Credentials) Put(ctx context.Context, actor Actor, cred Credential, tel
 	if w.Credential.Data, err = c.tokens.sealData(c.tokens.credential, cred.Data, credentialBound(cred)); err != nil {
 		return Credential{}, err
 	}
-	if err := c.wrote(c.store.PutCredential(ctx, w)); err != nil {
+	if err := c.stored(ctx, actor, c.store.PutCredential(ctx, w)); err != nil {
 		return Credential{}, err
 	}
 	c.queued(ctx, w.Outgoing)
@@ -71,13 +72,13 @@ func (c *Credentials) Put(ctx context.Context, actor Actor, cred Credential, tel
 	return cred, nil
 }
 
-// Delete deletes a credential that is at this Version. tell as for Put. ErrNotFound (no such account), ErrChanged.
+// Delete deletes a credential that is at this Version. tell as for Put. ErrNotFound (no such account), ErrChanged, ErrTokenRevoked.
 func (c *Credentials) Delete(ctx context.Context, actor Actor, cred Credential, tell Notice) error {
 	w, err := c.write(ctx, actor, cred, tell, EventCredentialDeleted)
 	if err != nil {
 		return err
 	}
-	if err := c.wrote(c.store.DeleteCredential(ctx, w)); err != nil {
+	if err := c.stored(ctx, actor, c.store.DeleteCredential(ctx, w)); err != nil {
 		return err
 	}
 	c.queued(ctx, w.Outgoing)
@@ -102,11 +103,21 @@ func (c *Credentials) write(ctx context.Context, actor Actor, cred Credential, t
 	if err != nil {
 		return w, err
 	}
-	w = CredentialWrite{Credential: cred, Event: c.event(actor, kind, acc.User, cred.Kind)}
+	w = CredentialWrite{Credential: cred, IfSession: actor.within, Event: c.event(actor, kind, acc.User, cred.Kind)}
 	if tell != "" {
 		w.Outgoing.Messages, err = c.notify(ctx, actor, acc.User, acc.EmailKey, tell)
 	}
 	return w, err
+}
+
+// stored tells the end of the session that the actor is Within from a change of the credential.
+func (c *Credentials) stored(ctx context.Context, actor Actor, err error) error {
+	if errors.Is(err, ErrChanged) && actor.within != "" {
+		if _, gone := c.store.SessionByID(ctx, actor.within); errors.Is(gone, ErrNotFound) {
+			err = ErrTokenRevoked
+		}
+	}
+	return c.wrote(err)
 }
 
 func (c *Credentials) opened(cred Credential) (Credential, error) {

@@ -93,6 +93,29 @@ func TestCredentials_are_for_the_host_alone(t *testing.T) {
 	assert.ErrorIs(t, w.Credentials.Delete(ctx, system, put, ""), userapi.ErrChanged)
 }
 
+func TestCredentials_A11_are_changed_in_a_session_only_while_it_is_there(t *testing.T) {
+	w := newWorld(t, nil)
+	anna := w.user("default", "anna")
+	tokens, actor := w.login("anna", password)
+	id, err := w.Auth.Authenticate(ctx, string(tokens.Access))
+	require.NoError(t, err)
+	within := userapi.System().Within(actor)
+	put, err := w.Credentials.Put(ctx, within, userapi.Credential{UserID: anna.ID, Kind: "totp", Key: "k"}, "")
+	require.NoError(t, err)
+	events := w.store.Events()
+	assert.Equal(t, id.SessionID(), events[len(events)-1].SessionID)
+	_, err = w.Credentials.Put(ctx, within, userapi.Credential{UserID: anna.ID, Kind: "totp", Key: "k"}, "")
+	assert.ErrorIs(t, err, userapi.ErrChanged, "whose session goes on")
+	require.NoError(t, w.Sessions.EndAll(ctx, userapi.System(), anna.ID))
+	_, err = w.Credentials.Put(ctx, within, put, "")
+	assert.ErrorIs(t, err, userapi.ErrTokenRevoked)
+	assert.ErrorIs(t, w.Credentials.Delete(ctx, within, put, ""), userapi.ErrTokenRevoked)
+	for _, none := range []userapi.Actor{userapi.System(), anonymous(), {}} {
+		put, err = w.Credentials.Put(ctx, userapi.System().Within(none), put, "")
+		assert.NoError(t, err)
+	}
+}
+
 func TestCredentials_owners_are_told(t *testing.T) {
 	o := newOffice(t, nil)
 	anna := o.proven("anna")

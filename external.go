@@ -117,7 +117,8 @@ func (a *Auth) externalAccount(ctx context.Context, actor Actor, e ExternalIdent
 	return acc, a.link(ctx, actor, acc, e)
 }
 
-// link ties the account to the provider's user, unless another of that provider's is tied to it already.
+// link ties the account to the provider's user, unless another of that provider's is tied to it already. ErrChanged when the
+// account is no longer what acc says: it is linked by its address, and to one alone.
 func (a *Auth) link(ctx context.Context, actor Actor, acc Account, e ExternalIdentity) error {
 	links, err := a.store.CredentialsOf(ctx, acc.ID, externalKind)
 	if err != nil {
@@ -132,7 +133,7 @@ func (a *Auth) link(ctx context.Context, actor Actor, acc Account, e ExternalIde
 	if cred.Data, err = a.tokens.sealData(a.tokens.credential, []byte(e.Subject), credentialBound(cred)); err != nil {
 		return err
 	}
-	err = a.store.PutCredential(ctx, CredentialWrite{Credential: cred, Event: a.event(actor, EventCredentialChanged, acc.User, externalKind+" "+e.Provider)})
+	err = a.store.PutCredential(ctx, CredentialWrite{Credential: cred, IfVersion: acc.Version, Event: a.event(actor, EventCredentialChanged, acc.User, externalKind+" "+e.Provider)})
 	if errors.Is(err, ErrNotFound) {
 		err = ErrChanged
 	}

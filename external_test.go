@@ -1,6 +1,7 @@
 package userapi_test
 
 import (
+	"context"
 	"strings"
 	"sync"
 	"testing"
@@ -87,6 +88,50 @@ func TestLoginExternal_lets_nobody_in_who_is_not_vouched_for(t *testing.T) {
 		}
 		_, _, err = w.Auth.LoginExternal(ctx, userapi.Actor{}, identity("1", "anna@example.com"))
 		assert.ErrorContains(t, err, "zero Actor")
+	}
+}
+
+// overtaken does something just before the first write of a credential.
+type overtaken struct {
+	userapi.Store
+	before func()
+}
+
+func (s *overtaken) PutCredential(ctx context.Context, w userapi.CredentialWrite) error {
+	if before := s.before; before != nil {
+		s.before = nil
+		before()
+	}
+	return s.Store.PutCredential(ctx, w)
+}
+
+// What an account is linked by is what it is at that moment, not what it was when it was found.
+func TestLoginExternal_links_no_account_that_changes_meanwhile(t *testing.T) {
+	for name, change := range map[string]func(w *world, anna userapi.User){
+		"its address is another": func(w *world, anna userapi.User) {
+			_, _, err := w.Users.Change(ctx, userapi.System(), anna.ID, userapi.UserChange{Email: ptr("new@example.com")})
+			require.NoError(w.t, err)
+		},
+		"another of the provider's is linked": func(w *world, anna userapi.User) {
+			_, _, err := w.external(identity("another", "anna@example.com"))
+			require.NoError(w.t, err)
+		},
+		"it is inactive": func(w *world, anna userapi.User) {
+			_, err := w.Users.Deactivate(ctx, userapi.System(), anna.ID)
+			require.NoError(w.t, err)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			anna := w.proven("anna")
+			st := &overtaken{Store: w.store, before: func() { change(w, anna) }}
+			late := w.second(func(c *userapi.Config) { c.Store = st })
+			_, _, err := late.Auth.LoginExternal(ctx, anonymous(), identity("1", "anna@example.com"))
+			require.ErrorIs(t, err, userapi.ErrExternalRefused)
+			assert.Nil(t, st.before)
+			_, _, err = w.external(identity("1", "elsewhere@example.com"))
+			assert.ErrorIs(t, err, userapi.ErrExternalRefused, "no link was left")
+		})
 	}
 }
 

@@ -316,8 +316,9 @@ func (m *Memberships) Roles(ctx context.Context, actor Actor, userID string) ([]
 }
 
 // DeleteResource removes all members of a resource, in whatever customer: the host calls it when the resource has ended or has
-// passed to another customer, after Owns has begun to say so, or in the same transaction (API.WithStore). Only System. Once more
-// is no error; after an error some may be left. ErrInvalid (fields resource, resource_id).
+// passed to another customer, after Owns has begun to say so, or in the same transaction (API.WithStore): then API.Committed removes
+// once more those who were given a level by somebody who did not see it end yet. Only System. Once more is no error; after an
+// error some may be left. ErrInvalid (fields resource, resource_id).
 func (m *Memberships) DeleteResource(ctx context.Context, actor Actor, resource, resourceID string) error {
 	if err := actor.hosting(); err != nil {
 		return err
@@ -325,6 +326,13 @@ func (m *Memberships) DeleteResource(ctx context.Context, actor Actor, resource,
 	if err := (Membership{Resource: resource, ResourceID: resourceID}).valid(); err != nil {
 		return err
 	}
-	event := m.event(actor, EventResourceDeleted, User{}, resource+"-"+resourceID)
-	return m.wrote(m.store.EndResource(ctx, ResourceEnd{Resource: resource, ResourceID: resourceID, Event: event}))
+	w := ResourceEnd{Resource: resource, ResourceID: resourceID, Event: m.event(actor, EventResourceDeleted, User{}, resource+"-"+resourceID)}
+	err := m.wrote(m.store.EndResource(ctx, w))
+	if tx, ok := m.store.(TxStore); ok && err == nil {
+		w.Event = Event{} // it is told of already
+		m.afterCommit(ctx, func(ctx context.Context) {
+			m.bestEffort(ctx, "could not remove the last members of a resource", func(ctx context.Context) error { return tx.Base().EndResource(ctx, w) })
+		})
+	}
+	return err
 }

@@ -124,7 +124,8 @@ func (a *Auth) CompleteLogin(ctx context.Context, actor Actor, method string, ve
 
 // TrySecondFactor counts an attempt to show a second factor in a session that is open already, such as the first code of a
 // new device. See CompleteLogin for verify. ErrInvalidCode, ErrRateLimited, ErrForbidden for all but users, and for API keys; ErrTokenRevoked when the
-// session has ended on whichever node: a thief who is just being shut out binds the account to no device of theirs.
+// session has ended on whichever node. It may end while verify runs: what verify stores, it stores as System Within actor, or a thief who is
+// just being shut out binds the account to a device of theirs.
 func (a *Auth) TrySecondFactor(ctx context.Context, actor Actor, verify func(ctx context.Context, u User) (bool, error)) error {
 	if err := actor.owning(); err != nil {
 		return err

@@ -498,16 +498,21 @@ type CredentialStore interface {
 	// CredentialsOf reads those of an account and a kind, "" = of all kinds, ordered by kind and key.
 	CredentialsOf(ctx context.Context, userID, kind string) ([]Credential, error)
 	// PutCredential stores w.Credential: a new one where its Version is 0, else in place of the one that is at that Version.
-	// It starts by changing the account's row (ErrNotFound when there is none). ErrChanged when the key is taken, or its
-	// Version is another by now: of any number of callers who read the same, one gets nil.
+	// It starts by changing the account's row (ErrNotFound when there is none) and then that of the session w.IfSession, so that it
+	// conflicts with whatever ends trust, on every node of a cluster. ErrChanged when that session is not there, the key is taken,
+	// or its Version is another by now: of any number of callers who read the same, one gets nil. With w.IfVersion ErrChanged also
+	// unless the account is at that version, which goes up by one.
 	PutCredential(ctx context.Context, w CredentialWrite) error
-	// DeleteCredential deletes the one that is at this Version. ErrChanged when there is none.
+	// DeleteCredential deletes the one that is at this Version. ErrChanged when there is none, or the session w.IfSession is not
+	// there. w.IfVersion does not matter.
 	DeleteCredential(ctx context.Context, w CredentialWrite) error
 }
 
 // CredentialWrite is a credential to store or to delete, and what its owner is told of it.
 type CredentialWrite struct {
 	Credential Credential
+	IfSession  string // the session it is changed in; "" = none
+	IfVersion  int64  // of the account; 0 = whatever it is
 	Outgoing   Outgoing
 	Event      Event
 }

@@ -370,8 +370,8 @@ func (a *API) WithStore(tx TxStore) *API {
 	return assemble(&c)
 }
 
-// Committed runs what waited for the host's commit: past-tense hooks, and the revocations this node should know at
-// once. Without it the hooks do not run and this node learns of revocations from the store, as every other. On an API
+// Committed runs what waited for the host's commit: past-tense hooks, the revocations this node should know at
+// once, and what DeleteResource has to look for again. Without it the hooks do not run and this node learns of revocations from the store, as every other. On an API
 // that is not bound it does nothing.
 func (a *API) Committed(ctx context.Context) {
 	b := a.core.bound

@@ -119,6 +119,33 @@ func TestA11_AnEndedSessionEnrolsNothing(t *testing.T) {
 	w.as("ann")
 }
 
+// Nor does one that ends between the look at it and the write, here by the reset of its owner, who could not log in any more.
+func TestA11_ASessionThatEndsMeanwhileEnrolsNothing(t *testing.T) {
+	onEveryStore(t, aSessionThatEndsMeanwhileEnrolsNothing)
+}
+
+func aSessionThatEndsMeanwhileEnrolsNothing(t *testing.T, open handles) {
+	w := newWorld(t, open)
+	st := &interposed{Store: w.store}
+	late := w.serve(st)
+	thief := w.as("ann")
+	app := w.scan(w.do("POST", "/totp/enrol", nil, thief).is(200, "").text("secret"))
+	token := w.resetToken("ann@acme.example")
+	st.before = func() {
+		w.do("POST", "/password/reset/confirm", object{"token": token, "new_password": another}).is(200, "")
+	}
+	w.ask(late, "POST", "/totp/confirm", object{"code": app.code()}, thief).is(401, "TOKEN_REVOKED")
+	assert.Nil(t, st.before)
+	in := w.do("POST", "/auth/login", object{"email": "ann@acme.example", "password": another}).is(200, "")
+	assert.Empty(t, in.text("step"))
+
+	app, codes := w.enrolled("bob")
+	session := bearer(w.complete("bob", app.code()).is(200, "").text("access_token"))
+	st.before = func() { w.do("POST", "/auth/logout-all", nil, session).is(204, "") }
+	w.ask(late, "POST", "/totp/recovery", object{"code": codes[0]}, session).is(401, "TOKEN_REVOKED")
+	w.complete("bob", codes[0]).is(200, "") // it was not used up
+}
+
 // Nor is a login completed that stands on what another node has just changed; and its code is not used up.
 func TestA11_ALoginOfAnotherEpochIsNotCompleted(t *testing.T) {
 	w := newWorld(t, onMemory(t))

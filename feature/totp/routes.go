@@ -97,7 +97,7 @@ type call struct {
 	w     http.ResponseWriter
 	r     *http.Request
 	actor userapi.Actor
-	host  userapi.Actor // writes on the actor's behalf, for the audit trail from where they are
+	host  userapi.Actor // writes on the actor's behalf, for the audit trail from where they are, and no longer than their session
 }
 
 func (f *Factor) guarded(web *httpadapter.Adapter, rt route) http.Handler {
@@ -110,8 +110,10 @@ func (f *Factor) guarded(web *httpadapter.Adapter, rt route) http.Handler {
 			err = userapi.ErrForbidden
 		}
 		if err == nil {
+			actor := web.Actor(r)
 			err = rt.handle(&call{
-				Factor: f, api: api, web: web, w: w, r: r, actor: web.Actor(r), host: userapi.System().From(web.ClientAddress(r), r.UserAgent()),
+				Factor: f, api: api, web: web, w: w, r: r, actor: actor,
+				host: userapi.System().From(web.ClientAddress(r), r.UserAgent()).Within(actor),
 			})
 		}
 		if errors.Is(err, userapi.ErrNotFound) { // the account was erased a moment ago

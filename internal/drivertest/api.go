@@ -23,8 +23,9 @@ func HostTransactions(t *testing.T, open func(t *testing.T) Handle) {
 	}
 	api, err := userapi.New(userapi.Config{
 		Store: st, Secret: "a secret of more than thirty-two bytes, made for tests",
-		Password: userapi.PasswordPolicy{Argon2id: userapi.Argon2id{MemoryKiB: 64, Passes: 1, Threads: 1}},
-		Hooks:    userapi.Hooks{UserCreated: note("created"), UserUpdated: note("updated"), UserDeleted: note("deleted")},
+		Password:    userapi.PasswordPolicy{Argon2id: userapi.Argon2id{MemoryKiB: 64, Passes: 1, Threads: 1}},
+		Memberships: userapi.MembershipConfig{Levels: []string{"reader"}},
+		Hooks:       userapi.Hooks{UserCreated: note("created"), UserUpdated: note("updated"), UserDeleted: note("deleted")},
 	})
 	must(t, err)
 	_, err = api.Bootstrap(ctx, userapi.Bootstrap{Username: "admin", Password: password})
@@ -129,6 +130,23 @@ func HostTransactions(t *testing.T, open func(t *testing.T) Handle) {
 				}
 			}
 		})
+	})
+
+	t.Run("a resource that ends in a transaction keeps no member who was given a level until the commit was known", func(t *testing.T) {
+		id, _ := login()
+		ctx := t.Context()
+		on := userapi.Membership{UserID: id.UserID(), Resource: "doc", ResourceID: "1", Level: "reader"}
+		tx, err := db.BeginTx(ctx, nil)
+		must(t, err)
+		bound := api.WithStore(st.WithTx(tx))
+		must(t, bound.Memberships.DeleteResource(ctx, userapi.System(), "doc", "1"))
+		must(t, tx.Commit())
+		_, err = api.Memberships.Set(ctx, userapi.System(), on)
+		must(t, err)
+		bound.Committed(ctx)
+		if _, err := api.Memberships.Get(ctx, userapi.System(), id.UserID(), "doc", "1"); !errors.Is(err, userapi.ErrNotFound) {
+			t.Fatalf("after the commit: %v", err)
+		}
 	})
 
 	t.Run("a transaction of another store is a mistake of the host's", func(t *testing.T) {

@@ -52,13 +52,18 @@ func (s *Store) PutCredential(ctx context.Context, w userapi.CredentialWrite) er
 	}
 	defer unlock()
 	c := copyCredential(w.Credential)
-	if _, ok := s.accounts[c.UserID]; !ok {
+	a, ok := s.accounts[c.UserID]
+	if !ok {
 		return userapi.ErrNotFound
 	}
 	key := credentialKey{c.Kind, c.Key}
 	old, ok := s.credentials[key]
-	if old.Version != c.Version || ok && old.UserID != c.UserID {
+	if old.Version != c.Version || ok && old.UserID != c.UserID || !s.inside(w.IfSession) || w.IfVersion != 0 && a.Version != w.IfVersion {
 		return userapi.ErrChanged
+	}
+	if w.IfVersion != 0 {
+		a.Version++
+		s.accounts[a.ID] = a
 	}
 	c.Version++
 	s.credentials[key] = c
@@ -76,7 +81,7 @@ func (s *Store) DeleteCredential(ctx context.Context, w userapi.CredentialWrite)
 	defer unlock()
 	key := credentialKey{w.Credential.Kind, w.Credential.Key}
 	old, ok := s.credentials[key]
-	if !ok || old.Version != w.Credential.Version || old.UserID != w.Credential.UserID {
+	if !ok || old.Version != w.Credential.Version || old.UserID != w.Credential.UserID || !s.inside(w.IfSession) {
 		return userapi.ErrChanged
 	}
 	delete(s.credentials, key)

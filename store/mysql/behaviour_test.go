@@ -305,3 +305,78 @@ func TestStatementsUseAnIndex(t *testing.T) {
 		require.NoError(t, rows.Close())
 	}
 }
+
+// What a transaction of the host deletes in steps it looks for as it is now: its snapshot goes on showing what others have
+// deleted since, and the steps would never end.
+func TestStepsInATransactionThatLooksAtThePast(t *testing.T) {
+	config := server.Database(t)
+	st, db := migrated(t, config), drivertest.Open(t, config)
+	require.NoError(t, st.InsertCustomer(t.Context(), drivertest.Customer("c")))
+	require.NoError(t, st.InsertUser(t.Context(), insert("u")))
+	for query, row := range map[string]string{
+		`INSERT INTO userapi_memberships (user_id, resource, resource_id, level) VALUES `:                                   `('u#', 'doc', '1', 'reader')`,
+		`INSERT INTO userapi_keys (id, user_id, name, name_key, prefix, hash, scopes, active, created_at, version) VALUES `: `('k#', 'u', '', '#', '#', '', '', 1, 0, 1)`,
+		`INSERT INTO userapi_users (id, customer_id, email, username, phone, name, first_name, last_name, name_key, active, email_verified,
+			phone_verified, password_hash, must_change, epoch, version, login_count, created_at, updated_at, pending_since) VALUES `: `('p#', 'c', '', '', '', '', '', '', '', 0, 0, 0, '', 0, 1, 1, 0, 0, 0, 1)`,
+	} {
+		rows := make([]string, 600) // more than one step
+		for i := range rows {
+			rows[i] = strings.ReplaceAll(row, "#", fmt.Sprintf("%03d", i))
+		}
+		_, err := db.Exec(query + strings.Join(rows, ", "))
+		require.NoError(t, err)
+	}
+	end := func(st userapi.Store, id string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		require.NoError(t, st.EndResource(ctx, userapi.ResourceEnd{Resource: "doc", ResourceID: "1", Event: userapi.Event{ID: "resource " + id}}))
+		require.NoError(t, st.EndEverything(ctx, userapi.EverythingEnd{Revoke: userapi.Revocation{Kind: userapi.RevokeAll, Subject: id}, Event: userapi.Event{ID: "everything " + id}}))
+		_, err := st.Sweep(ctx, userapi.SweepBefore{Now: time.Now(), Batch: 1000, PendingBefore: time.Now()})
+		require.NoError(t, err)
+	}
+	tx, err := db.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback() }()
+	var n int
+	require.NoError(t, tx.QueryRow(`SELECT COUNT(*) FROM userapi_memberships`).Scan(&n))
+	end(st, "others")
+	end(st.WithTx(tx), "host")
+	require.NoError(t, tx.Commit())
+}
+
+// A key that is made in a session while everything ends is there before the session ends, and becomes inactive, or is not made.
+func TestEndEverythingWaitsForTheKeysOfASession(t *testing.T) {
+	config := server.Database(t)
+	st, db := migrated(t, config), drivertest.Open(t, config)
+	require.NoError(t, st.InsertCustomer(t.Context(), drivertest.Customer("c")))
+	require.NoError(t, st.InsertUser(t.Context(), insert("u")))
+	_, err := st.InsertSession(t.Context(), userapi.SessionInsert{
+		Session: userapi.Session{ID: "s", UserID: "u", CreatedAt: time.Now(), Methods: []string{"pwd"}}, IfEpoch: 1, Cap: 1, Event: userapi.Event{ID: "login"},
+	})
+	require.NoError(t, err)
+	tx, err := db.Begin() // InsertKey, halfway
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback() }()
+	_, err = tx.Exec(`UPDATE userapi_sessions SET key_count = key_count + 1 WHERE id = 's'`)
+	require.NoError(t, err)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- st.EndEverything(context.Background(), userapi.EverythingEnd{
+			Revoke: userapi.Revocation{Kind: userapi.RevokeAll, Subject: "all"}, Event: userapi.Event{ID: "end"}, // at a moment before the session began
+		})
+	}()
+	require.Eventually(t, func() bool {
+		var waiting int
+		err := db.QueryRow(`SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'`).Scan(&waiting)
+		return err == nil && waiting > 0
+	}, 10*time.Second, 250*time.Millisecond) // the table is made anew when nobody has looked for 100 ms
+	_, err = tx.Exec(`INSERT INTO userapi_keys (id, user_id, name, name_key, prefix, hash, scopes, active, created_at, version)
+		VALUES ('k', 'u', '', '', '', '', '', 1, 0, 1)`)
+	require.NoError(t, err)
+	require.NoError(t, tx.Commit())
+	require.NoError(t, <-ended)
+	k, err := st.FindKey(t.Context(), userapi.Scope{All: true}, userapi.KeyRef{ID: "k"})
+	require.NoError(t, err)
+	assert.False(t, k.Key.Active)
+}

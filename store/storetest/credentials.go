@@ -77,6 +77,41 @@ func (s suite) credentials(t *testing.T) {
 		same(t, len(f.credentialsOf(a.ID, "")), 0, "credentials")
 	})
 
+	t.Run("at a version of its account it is stored only then, and that goes up", func(t *testing.T) {
+		f := db.tenant(t)
+		a, gone := f.add(), f.add()
+		write := func(u userapi.Account, version int64) error {
+			w := f.credential(userapi.Credential{UserID: u.ID, Kind: "external", Key: f.key(newID()), Data: []byte("x")})
+			w.IfVersion = version
+			return f.PutCredential(t.Context(), w)
+		}
+		is(t, write(a, a.Version+1), userapi.ErrChanged)
+		must(t, write(a, a.Version))
+		is(t, write(a, a.Version), userapi.ErrChanged)
+		same(t, len(f.credentialsOf(a.ID, "")), 1, "credentials")
+		a.Version++
+		same(t, f.read(a.ID), a, "the account")
+		must(t, f.DeleteUser(t.Context(), f.deletion(gone, false)))
+		is(t, write(gone, gone.Version), userapi.ErrNotFound)
+	})
+
+	t.Run("in a session it is stored and deleted only while that is there", func(t *testing.T) {
+		f := db.tenant(t)
+		a := f.add()
+		open := f.open(a)
+		w := f.credential(userapi.Credential{UserID: a.ID, Kind: "totp", Key: f.key("x"), Data: []byte("x")})
+		w.IfSession = open.ID
+		must(t, f.PutCredential(t.Context(), w))
+		must(t, f.EndSession(t.Context(), f.ending(open)))
+		w.Credential.Version, w.Event = 1, f.event(userapi.EventCredentialChanged)
+		is(t, f.PutCredential(t.Context(), w), userapi.ErrChanged)
+		is(t, f.DeleteCredential(t.Context(), w), userapi.ErrChanged)
+		same(t, f.credentialsOf(a.ID, ""), []userapi.Credential{w.Credential}, "credentials")
+		w.Credential.Key, w.Credential.Version = f.key("y"), 0
+		is(t, f.PutCredential(t.Context(), w), userapi.ErrChanged)
+		same(t, len(f.credentialsOf(a.ID, "")), 1, "credentials")
+	})
+
 	t.Run("it goes with its account, and where a change says so", func(t *testing.T) {
 		f := db.tenant(t)
 		a, gone, other := f.add(), f.add(), f.add()
@@ -106,6 +141,16 @@ func (s suite) credentials(t *testing.T) {
 		}), userapi.ErrChanged)
 	})
 
+	db.every(t, "of many who store one at one version of the account, one does", func(t *testing.T, f *tenant) {
+		a := f.add()
+		one(t, db.race(racers, func(i int, st userapi.Store) error {
+			w := f.credential(userapi.Credential{UserID: a.ID, Kind: "external", Key: f.key(newID()), Data: []byte("x")})
+			w.IfVersion = a.Version
+			return st.PutCredential(t.Context(), w)
+		}), userapi.ErrChanged)
+		same(t, len(f.credentialsOf(a.ID, "")), 1, "credentials")
+	})
+
 	db.every(t, "no credential is left of an account that goes meanwhile", func(t *testing.T, f *tenant) {
 		a := f.add()
 		results := db.race(racers, func(i int, st userapi.Store) error {
@@ -118,6 +163,40 @@ func (s suite) credentials(t *testing.T) {
 		must(t, results[racers/2])
 		same(t, len(f.credentialsOf(a.ID, "")), 0, "credentials")
 	})
+
+	for name, end := range map[string]func(f *tenant, a userapi.Account, open userapi.Session, st userapi.Store) error{
+		"the end of the session": func(f *tenant, _ userapi.Account, open userapi.Session, st userapi.Store) error {
+			return st.EndSession(f.t.Context(), f.ending(open))
+		},
+		"a change that ends all sessions": func(f *tenant, a userapi.Account, _ userapi.Session, st userapi.Store) error {
+			return st.ChangeUser(f.t.Context(), f.update(a, func(w *userapi.UserUpdate) { w.EndSessions, w.EndCredentials = true, true }))
+		},
+	} {
+		db.every(t, "a credential is stored in a session before "+name+", or not at all", func(t *testing.T, f *tenant) {
+			a := f.add()
+			open := f.open(a)
+			a = f.read(a.ID)
+			writes := make([]userapi.CredentialWrite, racers)
+			for i := range writes {
+				writes[i] = f.credential(userapi.Credential{UserID: a.ID, Kind: "totp", Key: f.key(newID()), Data: []byte("x")})
+				writes[i].IfSession = open.ID
+			}
+			results := db.race(racers, func(i int, st userapi.Store) error {
+				if i == racers/2 {
+					return end(f, a, open, st)
+				}
+				return st.PutCredential(t.Context(), writes[i])
+			})
+			stored := winners(t, results, userapi.ErrChanged) - 1
+			must(t, results[racers/2])
+			if name == "a change that ends all sessions" {
+				stored = 0
+			}
+			same(t, len(f.credentialsOf(a.ID, "")), stored, "credentials")
+			writes[0].Event, writes[0].Credential.Key = f.event(userapi.EventCredentialChanged), f.key(newID())
+			is(t, f.PutCredential(t.Context(), writes[0]), userapi.ErrChanged)
+		})
+	}
 
 	db.every(t, "a login is completed once, and keeps to its own cap", func(t *testing.T, f *tenant) {
 		a := f.add()

@@ -154,6 +154,13 @@ func (f *tenant) open(a userapi.Account) userapi.Session {
 	return s
 }
 
+func (f *tenant) ending(s userapi.Session) userapi.SessionEnd {
+	return userapi.SessionEnd{
+		Scope: f.scope(), ID: s.ID, UserID: s.UserID, Event: f.event(userapi.EventSessionEnded),
+		Revoke: userapi.Revocation{Kind: userapi.RevokeSession, Subject: s.ID, Lives: time.Hour},
+	}
+}
+
 func (f *tenant) sessionsOf(userID string) []userapi.Session {
 	f.t.Helper()
 	open, err := f.ListSessions(f.t.Context(), userapi.Scope{All: true}, userID)

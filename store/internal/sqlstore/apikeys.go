@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"strings"
 	"time"
 
@@ -188,6 +189,11 @@ func (s *Store) ChangeKey(ctx context.Context, w userapi.KeyUpdate) error {
 		if err := s.changeOwner(ctx, q, w.Scope, k.UserID); err != nil {
 			return err
 		}
+		// The session before the key, as everywhere; that it is gone is told after what is wrong with the key.
+		ended := insideSession(ctx, q, w.IfSession)
+		if ended != nil && !errors.Is(ended, userapi.ErrChanged) {
+			return ended
+		}
 		n, err := q.exec(ctx, `UPDATE userapi_keys`+s.d.Index("PRIMARY")+` SET name = ?, name_key = ?, scopes = ?, active = ?, version = version + 1
 			WHERE id = ? AND user_id = ? AND version = ?`,
 			k.Name, k.NameKey, strings.Join(k.Scopes, ","), k.Active, k.ID, k.UserID, w.IfVersion)
@@ -197,8 +203,8 @@ func (s *Store) ChangeKey(ctx context.Context, w userapi.KeyUpdate) error {
 		if err != nil && s.d.Violated(err) == "" {
 			return err
 		}
-		if err := insideSession(ctx, q, w.IfSession); err != nil {
-			return err
+		if ended != nil {
+			return ended
 		}
 		if w.TakesPlace {
 			if err := s.hasRoomForKey(ctx, q, k.APIKey, w.Now, w.Cap); err != nil {
@@ -257,7 +263,7 @@ func (s *Store) disableKeys(ctx context.Context) error {
 		var ids []string
 		err := s.read(ctx, func(ctx context.Context, q conn) error {
 			ids = nil
-			return q.query(ctx, &ids, `SELECT id FROM userapi_keys WHERE active = 1 LIMIT ?`, sweepStep)
+			return q.query(ctx, &ids, `SELECT id FROM userapi_keys WHERE active = 1 LIMIT ?`+s.share(), sweepStep)
 		})
 		if err != nil || len(ids) == 0 {
 			return err

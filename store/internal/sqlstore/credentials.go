@@ -55,12 +55,19 @@ func (s *Store) PutCredential(ctx context.Context, w userapi.CredentialWrite) er
 	c := w.Credential
 	return s.write(ctx, w.Event, func(ctx context.Context, q conn) error {
 		// The account's row comes first: nothing is added to an account that goes meanwhile.
-		n, err := q.exec(ctx, `UPDATE userapi_users SET login_count = login_count + 1 WHERE id = ?`, c.UserID)
+		change, args := `login_count = login_count + 1 WHERE id = ?`, []any{c.UserID}
+		if w.IfVersion != 0 {
+			change, args = `version = version + 1 WHERE id = ? AND version = ?`, append(args, w.IfVersion)
+		}
+		n, err := q.exec(ctx, `UPDATE userapi_users SET `+change, args...)
 		if err != nil {
 			return err
 		}
 		if n == 0 {
-			return userapi.ErrNotFound
+			return s.goneOrChanged(ctx, q, userapi.Scope{All: true}, c.UserID)
+		}
+		if err := insideSession(ctx, q, w.IfSession); err != nil {
+			return err
 		}
 		if c.Version == 0 {
 			n, err = q.exec(ctx, `INSERT INTO userapi_credentials (kind, cred_key, user_id, data, version) VALUES (?, ?, ?, ?, 1)`,
@@ -86,6 +93,9 @@ func (s *Store) PutCredential(ctx context.Context, w userapi.CredentialWrite) er
 func (s *Store) DeleteCredential(ctx context.Context, w userapi.CredentialWrite) error {
 	c := w.Credential
 	return s.write(ctx, w.Event, func(ctx context.Context, q conn) error {
+		if err := insideSession(ctx, q, w.IfSession); err != nil {
+			return err
+		}
 		n, err := q.exec(ctx, `DELETE FROM userapi_credentials WHERE kind = ? AND cred_key = ? AND user_id = ? AND version = ?`,
 			c.Kind, c.Key, c.UserID, c.Version)
 		if err != nil {

@@ -54,7 +54,7 @@ func (s *Store) sweep(ctx context.Context, batch int, table, key, cond string, a
 		step := min(batch-swept, sweepStep)
 		err := s.read(ctx, func(ctx context.Context, q conn) error {
 			keys = nil
-			return q.query(ctx, &keys, `SELECT `+key+` FROM `+table+` WHERE `+cond+` LIMIT ?`, append(args[:len(args):len(args)], step)...)
+			return q.query(ctx, &keys, `SELECT `+key+` FROM `+table+` WHERE `+cond+` LIMIT ?`+s.share(), append(args[:len(args):len(args)], step)...)
 		})
 		if err != nil || len(keys) == 0 {
 			return swept, err
@@ -87,7 +87,7 @@ func (s *Store) sweepPending(ctx context.Context, batch int, before int64) (swep
 		step := min(batch-swept, sweepStep)
 		err := s.read(ctx, func(ctx context.Context, q conn) error {
 			ids = nil
-			return q.query(ctx, &ids, `SELECT id FROM userapi_users WHERE `+cond+` LIMIT ?`, before, step)
+			return q.query(ctx, &ids, `SELECT id FROM userapi_users WHERE `+cond+` LIMIT ?`+s.share(), before, step)
 		})
 		if err != nil || len(ids) == 0 {
 			return swept, err

@@ -69,11 +69,9 @@ func (s *Store) EndEverything(ctx context.Context, w userapi.EverythingEnd) erro
 		return err
 	}
 	return s.write(ctx, w.Event, func(ctx context.Context, q conn) error {
-		if _, err := q.exec(ctx, disableKeys); err != nil { // made or enabled since
-			return err
-		}
-		for _, table := range []string{"userapi_sessions", "userapi_challenges", "userapi_outbox"} {
-			if _, err := q.exec(ctx, `DELETE FROM `+table); err != nil {
+		// The keys after the sessions: in one that is gone none is made or enabled any more.
+		for _, end := range []string{`DELETE FROM userapi_sessions`, disableKeys, `DELETE FROM userapi_challenges`, `DELETE FROM userapi_outbox`} {
+			if _, err := q.exec(ctx, end); err != nil {
 				return err
 			}
 		}

@@ -1,5 +1,5 @@
 -- by_user: the sessions of a user, newest first. by_end: what has expired. by_seen: what is idle.
--- key_count: grows with each API key that is made or changed in the session, so that this conflicts with its end.
+-- key_count: grows with each API key or credential that is made or changed in the session, so that this conflicts with its end.
 CREATE TABLE IF NOT EXISTS userapi_sessions (
 	id           VARBINARY(64)  NOT NULL PRIMARY KEY,
 	user_id      VARBINARY(64)  NOT NULL,

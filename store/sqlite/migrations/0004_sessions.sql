@@ -1,4 +1,4 @@
--- key_count: grows with each API key that is made or changed in the session, so that this conflicts with its end.
+-- key_count: grows with each API key or credential that is made or changed in the session, so that this conflicts with its end.
 CREATE TABLE IF NOT EXISTS userapi_sessions (
 	id           TEXT    NOT NULL PRIMARY KEY,
 	user_id      TEXT    NOT NULL,
