@@ -318,6 +318,29 @@ func TestLogin_whose_password_has_to_be_changed(t *testing.T) {
 	w.login("anna", another)
 }
 
+// Who has to change the password sets another, however the old one is written, and whatever session it is set in.
+func TestChange_a_demanded_password_is_another(t *testing.T) {
+	w := newWorld(t, func(c *userapi.Config) { c.External = userapi.ExternalAuto; c.Registration.Customer = "default" })
+	const composed, decomposed userapi.Secret = "caf\u00e9 au lait", "cafe\u0301 au lait"
+	anna, err := w.Users.Create(ctx, userapi.System(), userapi.NewUser{
+		Email: "anna@example.com", EmailVerified: true, Password: composed, Active: true, CustomerID: "default", MustChangePassword: true,
+	})
+	require.NoError(t, err)
+	_, tokens, err := w.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "anna@example.com", Password: composed})
+	require.NoError(t, err)
+	pending, err := w.Auth.AuthenticateStep(ctx, string(tokens.Access), userapi.StepNewPassword)
+	require.NoError(t, err)
+	_, _, err = w.Passwords.Change(ctx, pending.Actor(), composed, decomposed)
+	require.ErrorIs(t, err, userapi.ErrWeakPassword, "the same in other bytes")
+	_, tokens, err = w.external(identity("17", "anna@example.com"))
+	require.NoError(t, err)
+	_, _, err = w.Passwords.Set(ctx, w.actor(tokens), anna.ID, composed, "")
+	require.ErrorIs(t, err, userapi.ErrWeakPassword, "the same without the old one, in a fresh session")
+	_, _, err = w.Passwords.Set(ctx, w.actor(tokens), anna.ID, another, "")
+	require.NoError(t, err)
+	w.login("anna@example.com", another)
+}
+
 func TestChange_who_may_demand_a_new_password(t *testing.T) {
 	w := newWorld(t, nil)
 	w.customer("rival", 0)

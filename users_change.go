@@ -120,8 +120,14 @@ func (run *changing) once(ctx context.Context, id string) (User, Tokens, error) 
 		}
 	}
 	if self && run.ch.Password != nil {
-		if before.MustChange && *run.ch.Password == run.proof.current {
-			return fail(ErrWeakPassword.Field("password", "not the one that has to be changed"))
+		if before.MustChange {
+			same, _, err := run.hashes.check(ctx, before.PasswordHash, *run.ch.Password)
+			if err == nil && same {
+				err = ErrWeakPassword.Field("password", "not the one that has to be changed")
+			}
+			if err != nil {
+				return fail(err)
+			}
 		}
 		after.MustChange = false
 	}
