@@ -60,7 +60,8 @@ type Keys struct{ *core }
 func (k *Keys) Scopes() []string { return slices.Clone(k.cfg.Scopes) }
 
 // Create makes an API key. The Secret is the whole key, "prefix.secret", at most 96 bytes: it is shown this once, of the
-// secret part only a hash is kept. An owner has as many usable keys (active, not expired) as the grant "apikeys" says.
+// secret part only a hash is kept. An owner has as many usable keys (active, not expired) as the grant "apikeys" says, and room for
+// 100 more that are not.
 //
 // ErrForbidden, ErrNotFound; ErrInvalid with field "name", "scopes", "expires", or "user_id" for an inactive owner; ErrKeyQuota,
 // with the number in the field "allowed"; ErrKeyNameTaken; ErrTokenRevoked when the actor's session has ended.
@@ -93,7 +94,8 @@ func (k *Keys) Create(ctx context.Context, actor Actor, userID string, n NewAPIK
 		}
 		err = k.wrote(k.store.InsertKey(ctx, KeyInsert{
 			Scope: actor.scope(), Key: key, IfEpoch: acc.Epoch, IfSession: actor.identity.SessionID(), Cap: most,
-			Event: k.keyEvent(actor, EventKeyCreated, acc.User, key.ID, strings.Join(key.Scopes, ",")),
+			CapAll: min(most, math.MaxInt64-maxUnusable) + maxUnusable,
+			Event:  k.keyEvent(actor, EventKeyCreated, acc.User, key.ID, strings.Join(key.Scopes, ",")),
 		}))
 		switch {
 		case err == nil:
@@ -164,6 +166,9 @@ func (k *Keys) setKey(key *StoredKey, name *string, scopes *[]string) *Error {
 	}
 	return bad
 }
+
+// maxUnusable bounds the keys that are kept for nothing: making and disabling them must not fill the database.
+const maxUnusable = 100
 
 // maxScopes bounds what one key may hold.
 const maxScopes = 32

@@ -3,6 +3,7 @@ package httpadapter_test
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -142,6 +143,28 @@ func TestKeys_H11_TheQuotaCountsUsableKeys(t *testing.T) {
 	require.NoError(t, w.api.Grants.Set(t.Context(), userapi.System(), w.ids["ann"], "apikeys", 3, time.Time{}))
 	add("fifth", nil).is(201, "")
 	assert.Equal(t, object{"allowed": []any{"3"}}, add("sixth", nil).is(409, "QUOTA").payload())
+}
+
+// What is disabled or has expired takes no place among the usable keys, but it is stored and listed: there is an end to it.
+func TestKeys_H11_UnusableKeysAreBoundedToo(t *testing.T) { onEveryStore(t, unusableKeysAreBoundedToo) }
+
+func unusableKeysAreBoundedToo(t *testing.T, o options) {
+	w := newWorld(t, o)
+	ann := w.as("ann")
+	add := func(n int) *answer {
+		return w.do("POST", "/keys", object{"name": fmt.Sprint("key ", n), "scopes": []string{}}, ann)
+	}
+	last := ""
+	for n := range 102 {
+		last = add(n).is(201, "").text("id")
+		w.do("PATCH", "/keys/"+last, object{"active": false}, ann).is(200, "")
+	}
+	add(102).is(409, "QUOTA")
+	w.do("PATCH", "/keys/"+last, object{"active": true}, ann).is(200, "")
+	w.do("DELETE", "/keys/"+last, nil, ann).is(204, "")
+	add(102).is(201, "")
+	add(103).is(409, "QUOTA")
+	w.do("POST", "/keys", object{"name": "of another", "scopes": []string{}}, w.as("bob")).is(201, "")
 }
 
 func TestKeys_WhoseTheyAre(t *testing.T) {

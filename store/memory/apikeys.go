@@ -58,7 +58,7 @@ func (s *Store) InsertKey(ctx context.Context, w userapi.KeyInsert) error {
 	if !ok || !w.Scope.Holds(a.CustomerID) || !a.Active || a.Epoch != w.IfEpoch || !s.inside(w.IfSession) {
 		return userapi.ErrChanged
 	}
-	if !s.hasRoomForKey(w.Key, w.Key.CreatedAt, w.Cap) {
+	if !s.hasRoomForKey(w.Key, w.Key.CreatedAt, w.Cap) || w.CapAll != 0 && s.countKeys(w.Key.UserID) >= w.CapAll {
 		return userapi.ErrKeyQuota
 	}
 	for _, k := range s.keys {
@@ -151,6 +151,15 @@ func (s *Store) hasRoomForKey(key userapi.StoredKey, now time.Time, most int64) 
 		}
 	}
 	return usable < most
+}
+
+func (s *Store) countKeys(userID string) (n int64) {
+	for _, k := range s.keys {
+		if k.UserID == userID {
+			n++
+		}
+	}
+	return n
 }
 
 func (s *Store) keyNameTaken(key userapi.StoredKey) bool {

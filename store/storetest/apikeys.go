@@ -261,6 +261,23 @@ func (s suite) apiKeys(t *testing.T) {
 		must(t, f.InsertKey(t.Context(), f.keyInsert(f.apiKey(a.ID), a, capped, func(w *userapi.KeyInsert) { w.Cap = 3 })))
 	})
 
+	t.Run("another cap counts all keys", func(t *testing.T) {
+		f := db.tenant(t)
+		a, other := f.add(), f.add()
+		all := func(w *userapi.KeyInsert) { w.CapAll = 3 }
+		f.addKey(other)
+		f.addKey(a)
+		f.addKey(a, func(k *userapi.StoredKey) { k.Active = false })
+		inserts := make([]userapi.KeyInsert, racers)
+		for i := range inserts {
+			inserts[i] = f.keyInsert(f.apiKey(a.ID, func(k *userapi.StoredKey) { k.Active = false }), a, all)
+		}
+		one(t, db.race(racers, func(i int, st userapi.Store) error { return st.InsertKey(t.Context(), inserts[i]) }), userapi.ErrKeyQuota)
+		same(t, len(f.keysOf(a.ID)), 3, "keys")
+		f.refused(userapi.ErrKeyQuota, func() error { return f.InsertKey(t.Context(), f.keyInsert(f.apiKey(a.ID), a, all)) }, a.ID)
+		f.addKey(a)
+	})
+
 	t.Run("enabling a key counts like making one", func(t *testing.T) {
 		f := db.tenant(t)
 		a := f.add()

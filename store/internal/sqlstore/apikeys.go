@@ -125,6 +125,9 @@ func (s *Store) InsertKey(ctx context.Context, w userapi.KeyInsert) error {
 		if err := s.hasRoomForKey(ctx, q, k.APIKey, k.CreatedAt, w.Cap); err != nil {
 			return err
 		}
+		if err := s.hasRoomForAnyKey(ctx, q, k.UserID, w.CapAll); err != nil {
+			return err
+		}
 		_, err = q.exec(ctx, `INSERT INTO userapi_keys
 			(id, user_id, name, name_key, prefix, hash, scopes, active, expires_at, created_at, last_used_at, version)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)`,
@@ -152,6 +155,19 @@ func (s *Store) hasRoomForKey(ctx context.Context, q conn, k userapi.APIKey, now
 	err := q.query(ctx, &usable, `SELECT COUNT(*) FROM userapi_keys
 		WHERE user_id = ? AND active = 1 AND (expires_at IS NULL OR expires_at > ?) AND id <> ?`+s.share(), k.UserID, millis(now), k.ID)
 	if err == nil && usable[0] >= most {
+		err = userapi.ErrKeyQuota
+	}
+	return err
+}
+
+// hasRoomForAnyKey counts all keys of the owner, likewise.
+func (s *Store) hasRoomForAnyKey(ctx context.Context, q conn, userID string, most int64) error {
+	if most == 0 {
+		return nil
+	}
+	var all []int64
+	err := q.query(ctx, &all, `SELECT COUNT(*) FROM userapi_keys WHERE user_id = ?`+s.share(), userID)
+	if err == nil && all[0] >= most {
 		err = userapi.ErrKeyQuota
 	}
 	return err
