@@ -106,7 +106,9 @@ func (m *Memberships) Set(ctx context.Context, actor Actor, one Membership) (Mem
 		return Membership{}, err
 	}
 	// The resource may have ended between the look and the write. Its end has removed what was written before; what was
-	// written after sees it gone now.
+	// written after sees it gone now, whether or not the caller is still there.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), hookDeadline)
+	defer cancel()
 	err := m.owned(ctx, actor, one)
 	if errors.Is(err, ErrNotFound) {
 		if err := m.write(ctx, System(), one, EventMembershipRemoved, m.store.RemoveMembership); err != nil {

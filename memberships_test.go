@@ -296,6 +296,40 @@ func TestMemberships_H13_a_resource_that_ends_meanwhile(t *testing.T) {
 	assert.ErrorIs(t, w.Memberships.Check(ctx, own, "doc", "1", "reader"), userapi.ErrRoleMissing)
 }
 
+// H13: nor where the admin hangs up meanwhile.
+func TestMemberships_H13_K01_a_resource_that_ends_while_the_caller_leaves(t *testing.T) {
+	w, owned := library(t)
+	ann := w.user("default", "ann")
+	_, admin := w.login("admin", password)
+	leaving, leave := context.WithCancel(ctx)
+	asked := 0
+	api := w.second(func(c *userapi.Config) {
+		c.Store = &afterwards{Store: w.store, then: leave}
+		c.Memberships = userapi.MembershipConfig{Levels: []string{"reader"}, Owns: func(ctx context.Context, customer, resource, id string) (bool, error) {
+			ok, err := owned.owns(ctx, customer, resource, id)
+			if asked++; asked == 1 {
+				delete(owned, "doc 1")
+				require.NoError(t, w.Memberships.DeleteResource(context.WithoutCancel(ctx), userapi.System(), "doc", "1"))
+			}
+			return ok, errors.Join(err, ctx.Err())
+		}}
+	})
+	_, err := api.Memberships.Set(leaving, admin, on("1", ann, "reader"))
+	require.ErrorIs(t, err, userapi.ErrNotFound)
+	assert.Empty(t, w.members("1"))
+}
+
+// afterwards lets something happen once a level is stored.
+type afterwards struct {
+	userapi.Store
+	then func()
+}
+
+func (a *afterwards) SetMembership(ctx context.Context, w userapi.MembershipWrite) error {
+	defer a.then()
+	return a.Store.SetMembership(ctx, w)
+}
+
 // H04: rank is decided on the user as written under, not as read before.
 func TestMemberships_H04_a_user_who_rises_meanwhile(t *testing.T) {
 	w, owned := library(t)
