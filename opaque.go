@@ -7,6 +7,9 @@ import (
 	"time"
 )
 
+// OpaqueLogins is Config.OpaqueLogins: whether a whole login is one opaque key, and no refresh token.
+func (a *Auth) OpaqueLogins() bool { return a.cfg.OpaqueLogins }
+
 // checkedLogin is a session of an active account, when it was read for its opaque key.
 type checkedLogin struct {
 	identity *Identity

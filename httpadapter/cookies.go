@@ -24,7 +24,7 @@ func (a *Adapter) setCookies(w http.ResponseWriter, t userapi.Tokens) error {
 		return errCookieTooLarge
 	}
 	http.SetCookie(w, a.cookie(a.cfg.AccessCookie, access, t.ExpiresAt))
-	if t.Step != "" { // the refresh cookie of an earlier login would complete this one
+	if t.Step != "" || a.api.Auth.OpaqueLogins() { // the refresh cookie of an earlier login would complete this one, or take its place
 		a.forget(w, a.cfg.RefreshCookie)
 	}
 	if t.Refresh != "" {

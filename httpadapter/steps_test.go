@@ -185,7 +185,8 @@ func opaqueLogins(t *testing.T, on options) {
 	w := newWorld(t, everything, on, options{api: func(c *userapi.Config) { c.OpaqueLogins = true }})
 	in := w.login("ann")
 	assert.NotContains(t, in.JSON, "refresh_token")
-	assert.Nil(t, in.cookie("__Host-user-api-refresh"))
+	require.NotNil(t, in.cookie("__Host-user-api-refresh"))
+	assert.Equal(t, -1, in.cookie("__Host-user-api-refresh").MaxAge, "that of an earlier login, before logins were opaque, may be somebody else's")
 	assert.EqualValues(t, w.clock.now().Add(24*time.Hour).Unix(), in.JSON["exp"])
 	key, jar := bearer(in.text("access_token")), cookie("__Host-user-api-credentials", in.cookie("__Host-user-api-credentials").Value)
 	for _, how := range []set{key, jar} {
