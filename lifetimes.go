@@ -6,7 +6,7 @@ import "time"
 type Lifetimes struct {
 	Access  time.Duration // as Config.AccessLifetime, and no longer
 	Session time.Duration // as Config.SessionLifetime, and no longer
-	Idle    time.Duration // as Config.SessionIdle, and no longer
+	Idle    time.Duration // as Config.SessionIdle, and no longer; at least as long as an access token lives
 }
 
 // lifetimes are those of a user: the shortest of their roles'. A role given or taken counts from the next refresh on.

@@ -480,6 +480,14 @@ func TestNew_lifetimes_by_role_are_no_longer_than_those_for_all(t *testing.T) {
 		_, err := userapi.New(userapi.Config{Store: w.store, Secret: secret, RoleLifetimes: map[string]userapi.Lifetimes{"admin": lives}})
 		assert.ErrorContains(t, err, "RoleLifetimes", lives)
 	}
+	for lives, ok := range map[userapi.Lifetimes]bool{ // a client refreshes when its token has expired: by then it was idle
+		{Idle: 14 * time.Minute}: false, {Idle: 15 * time.Minute}: true,
+		{Access: 5 * time.Minute, Idle: 4 * time.Minute}: false, {Access: 4 * time.Minute, Idle: 4 * time.Minute}: true,
+		{Session: 4 * time.Minute, Idle: 4 * time.Minute}: true, {Session: 5 * time.Minute, Idle: 4 * time.Minute}: false,
+	} {
+		_, err := userapi.New(userapi.Config{Store: w.store, Secret: secret, RoleLifetimes: map[string]userapi.Lifetimes{"admin": lives}})
+		assert.Equal(t, ok, err == nil, lives)
+	}
 	_, err := userapi.New(userapi.Config{Store: w.store, Secret: secret, RoleLifetimes: map[string]userapi.Lifetimes{"No Role": {}}})
 	assert.ErrorContains(t, err, "RoleLifetimes")
 }

@@ -19,6 +19,7 @@
 package userapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -237,6 +238,8 @@ func (cfg *Config) complete() error {
 	for role, lives := range cfg.RoleLifetimes {
 		require(validRoleCode(role) && lives.Access >= 0 && lives.Session >= 0 && lives.Idle >= 0 && lives.Access <= cfg.AccessLifetime &&
 			lives.Session <= cfg.SessionLifetime && lives.Idle <= cfg.SessionIdle, "RoleLifetimes names a role and durations no longer than those for all")
+		access := min(cmp.Or(lives.Access, cfg.AccessLifetime), cmp.Or(lives.Session, cfg.SessionLifetime))
+		require(lives.Idle == 0 || lives.Idle >= access, "RoleLifetimes.Idle has to be at least how long an access token lives")
 	}
 	cfg.Scopes = slices.Clone(cfg.Scopes)
 	for i, scope := range cfg.Scopes {
