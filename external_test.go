@@ -188,6 +188,26 @@ func TestLoginExternal_policies(t *testing.T) {
 	})
 }
 
+// Whoever had the mailbox for a while may have linked an account of theirs: a reset by its owner shuts that out.
+func TestLoginExternal_a_reset_ends_the_links(t *testing.T) {
+	o := newOffice(t, nil)
+	anna := o.proven("anna")
+	_, _, err := o.external(identity("of the thief", "anna@example.com"))
+	require.NoError(t, err)
+	_, err = o.Credentials.Put(ctx, userapi.System(), userapi.Credential{UserID: anna.ID, Kind: "totp", Key: "k"}, "")
+	require.NoError(t, err)
+	require.NoError(t, o.Passwords.RequestReset(ctx, anonymous(), userapi.ResetRequest{Identifier: "anna"}))
+	require.NoError(t, o.Passwords.Reset(ctx, anonymous(), o.receive("anna@example.com", userapi.PurposeReset).Token, another))
+	_, _, err = o.external(identity("of the thief", "thief@example.com"))
+	assert.ErrorIs(t, err, userapi.ErrExternalRefused)
+	user, _, err := o.external(identity("her own", "anna@example.com"))
+	require.NoError(t, err)
+	assert.Equal(t, anna.ID, user.ID)
+	left, err := o.Credentials.Of(ctx, userapi.System(), anna.ID, "totp")
+	require.NoError(t, err)
+	assert.Len(t, left, 1, "a second factor is not skipped")
+}
+
 func TestLoginExternal_does_not_ask_for_a_new_password(t *testing.T) {
 	w := newWorld(t, nil)
 	anna := w.proven("anna")

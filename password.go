@@ -463,7 +463,8 @@ func (p *Passwords) mayReset(acc Account) bool {
 // Reset sets a new password by the token that RequestReset mailed. All sessions, tokens and pending challenges of the
 // account end with its API keys, and nobody is logged in. That the token came back proves the mailbox, so the address is marked as
 // proven; when that is the first proof of it, the mark of a phone number goes, and every second factor: whoever had those may have been
-// somebody else. Otherwise a second factor stays, and the next login asks for it (OWASP ASVS 6.4.3).
+// somebody else. Otherwise a second factor stays, and the next login asks for it (OWASP ASVS 6.4.3). Links to other providers end: the
+// next Auth.LoginExternal with this address links anew.
 //
 // ErrInvalidLink for a token that is unknown, used, expired or void; ErrWeakPassword and ErrInvalid, which leave the token
 // as it is; ErrRateLimited.
@@ -492,6 +493,7 @@ func (p *Passwords) Reset(ctx context.Context, actor Actor, token, password Secr
 		w.Account.PasswordHash, w.Account.MustChange, w.Account.EmailVerified = hash, false, true
 		w.Account.PhoneVerified = before.PhoneVerified && before.EmailVerified
 		w.EndSessions, w.EndKeys, w.EndCredentials, w.Voids = true, true, !before.EmailVerified, allPurposes
+		w.EndKind = externalKind // whoever had the mailbox for a while may have linked another account of theirs
 		w.Outgoing.Messages, err = p.notify(ctx, actor, before.User, before.EmailKey, NoticePasswordChanged)
 		return err
 	}})

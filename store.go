@@ -147,6 +147,7 @@ type UserUpdate struct {
 	Session        *Session // with EndSessions and Replaces: open this one in its place
 	LogsIn         bool     // with Session: a login is complete with it, so LastLogin becomes its CreatedAt
 	EndCredentials bool     // delete the credentials of the account
+	EndKind        string   // delete those of this kind; "" = none
 	EndMemberships bool     // end the memberships of the account
 	Consumes       string   // ErrInvalidCode unless the account's challenge with this id is there; it ends with the write. "" = none
 	Voids          []Purpose

@@ -179,7 +179,7 @@ func callAll(t *testing.T, st Store) {
 	b.Roles = a.Roles
 	must(t, st.InsertUser(ctx, userapi.UserInsert{Account: b, Event: event()}))
 	must(t, st.ChangeUser(ctx, userapi.UserUpdate{
-		Scope: tenant, Account: a, IfVersion: 1, SetRoles: true, CustomerBefore: "c01", KeepAdmin: true, TakesPlace: true, EndSessions: true, EndKeys: true, EndCredentials: true, EndMemberships: true, Event: event(),
+		Scope: tenant, Account: a, IfVersion: 1, SetRoles: true, CustomerBefore: "c01", KeepAdmin: true, TakesPlace: true, EndSessions: true, EndKeys: true, EndCredentials: true, EndKind: "totp", EndMemberships: true, Event: event(),
 	}))
 	if err := st.ChangeUser(ctx, userapi.UserUpdate{Scope: tenant, Account: a, IfVersion: 1, CustomerBefore: "c01", Event: event()}); err == nil {
 		t.Fatal("changed twice at one version")

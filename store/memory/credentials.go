@@ -90,9 +90,9 @@ func (s *Store) DeleteCredential(ctx context.Context, w userapi.CredentialWrite)
 	return nil
 }
 
-// endCredentials deletes those of an account.
-func (s *Store) endCredentials(userID string) {
-	maps.DeleteFunc(s.credentials, func(_ credentialKey, c userapi.Credential) bool { return c.UserID == userID })
+// endCredentials deletes those that are over.
+func (s *Store) endCredentials(over func(userapi.Credential) bool) {
+	maps.DeleteFunc(s.credentials, func(_ credentialKey, c userapi.Credential) bool { return over(c) })
 }
 
 func copyCredential(c userapi.Credential) userapi.Credential {

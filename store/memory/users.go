@@ -140,9 +140,9 @@ func (s *Store) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
 	s.endChallenges(func(ch userapi.Challenge) bool {
 		return ch.UserID == a.ID && (ch.ID == w.Consumes || slices.Contains(w.Voids, ch.Purpose))
 	})
-	if w.EndCredentials {
-		s.endCredentials(a.ID)
-	}
+	s.endCredentials(func(c userapi.Credential) bool {
+		return c.UserID == a.ID && (w.EndCredentials || c.Kind == w.EndKind)
+	})
 	if w.EndKeys {
 		s.endKeys(a.ID)
 	}
@@ -187,7 +187,7 @@ func (s *Store) erase(a userapi.Account) {
 			s.events[i].Address, s.events[i].UserAgent = "", ""
 		}
 	}
-	s.endCredentials(a.ID)
+	s.endCredentials(func(c userapi.Credential) bool { return c.UserID == a.ID })
 }
 
 // at finds the account to change.

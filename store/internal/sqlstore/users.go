@@ -166,6 +166,11 @@ func (s *Store) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
 				return err
 			}
 		}
+		if w.EndKind != "" {
+			if _, err := q.exec(ctx, `DELETE FROM userapi_credentials WHERE user_id = ? AND kind = ?`, a.ID, w.EndKind); err != nil {
+				return err
+			}
+		}
 		if w.EndKeys {
 			if err := deleteAll(ctx, q, `DELETE FROM userapi_keys WHERE user_id IN (?)`, []string{a.ID}); err != nil {
 				return err
