@@ -43,7 +43,7 @@ func FuzzAuthorizationHeader(f *testing.F) {
 
 // No cookie that net/http would see is missed: where there are two, none of them counts.
 func FuzzCookieHeader(f *testing.F) {
-	for _, seed := range []string{"", "a=b", "a=b; a=c", "a=b;a=\"c\"", "A=b", " a = b", "a", "a==;=a", "b=1; a=b,a=c", "a=b\x00; a=ü"} {
+	for _, seed := range []string{"", "a=b", "a=b; a=c", "a=b;a=\"c\"", "a=b ;c=d", "A=b", " a = b", "a", "a==;=a", "b=1; a=b,a=c", "a=b\x00; a=ü"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, line string) {
