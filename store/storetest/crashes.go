@@ -44,7 +44,7 @@ type member struct {
 func (n *nodes) member() member {
 	m := member{User: n.user(newID())}
 	m.tokens = n.loggedIn(m.User)
-	m.actor, m.admin = n.actor(m.tokens), n.actor(n.loggedIn(n.user(newID(), n.role(userapi.RoleAdmin))))
+	m.actor, m.admin = n.actor(m.tokens), n.admin()
 	return m
 }
 
@@ -208,7 +208,11 @@ func (s suite) crashes(t *testing.T) {
 				c.Limits, c.SecondFactor = userapi.DefaultLimits(), secondFactor{}
 				c.Memberships = userapi.MembershipConfig{Levels: []string{"member"}, Owns: func(context.Context, string, string, string) (bool, error) { return true, nil }}
 			})
-			for _, how := range []failure{failsBefore, failsAfter, leftBefore, leftAfter} {
+			ways := []failure{failsAfter, leftBefore}
+			if db.first == db.second { // these ask nothing of the store: where it has two handles they only take time
+				ways = append(ways, failsBefore, leftAfter)
+			}
+			for _, how := range ways {
 				for at := 1; ; at++ {
 					if !one.crash(t, n, how, at) {
 						break
@@ -235,7 +239,6 @@ func (one flow) crash(t *testing.T, n *nodes, how failure, at int) bool {
 	store := &crashing{Store: n.Store, at: at, how: how, leave: leave}
 	before := n.state(ids...)
 	tokens, err := run(ctx, n.start(store, userapi.ReadAlways))
-	after := n.state(ids...)
 
 	was := done()
 	switch {
@@ -248,7 +251,7 @@ func (one flow) crash(t *testing.T, n *nodes, how failure, at int) bool {
 	case err != nil && !tokens.IsZero():
 		t.Fatalf("%s: tokens with an error", name)
 	case !was:
-		same(t, after, before, name+": what was not done left this behind")
+		same(t, n.state(ids...), before, name+": what was not done left this behind")
 	}
 	n.good(tokens)
 	tokens, err = run(t.Context(), n.apis[0]) // once more, as whoever got no answer does
