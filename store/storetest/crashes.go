@@ -28,6 +28,8 @@ type flow struct {
 	name string
 	// again are what a second call may answer, besides success, where the first was done and got no answer.
 	again []error
+	// closed: no call may fail and be passed over.
+	closed bool
 	// begin prepares users, of whom state tells. run makes the call; done reports whether it had its effect.
 	begin func(n *nodes) (ids []string, run func(ctx context.Context, api *userapi.API) (userapi.Tokens, error), done func() bool)
 }
@@ -54,21 +56,21 @@ func (n *nodes) canLogIn(u userapi.User, password userapi.Secret) bool {
 }
 
 var flows = []flow{
-	{"a login", nil, func(n *nodes) ([]string, runner, func() bool) {
+	{"a login", nil, false, func(n *nodes) ([]string, runner, func() bool) {
 		u := n.user(newID())
 		return []string{u.ID}, func(ctx context.Context, api *userapi.API) (userapi.Tokens, error) {
 			_, tokens, err := api.Auth.Login(ctx, userapi.Anonymous(), userapi.LoginRequest{Identifier: u.Username, Password: oldPassword})
 			return tokens, err
 		}, func() bool { return len(n.sessionsOf(u.ID)) > 0 }
 	}},
-	{"a registration", []error{userapi.ErrUsernameTaken}, func(n *nodes) ([]string, runner, func() bool) {
+	{"a registration", []error{userapi.ErrUsernameTaken}, false, func(n *nodes) ([]string, runner, func() bool) {
 		r := userapi.SelfRegistration{Username: newID(), Password: oldPassword}
 		return nil, func(ctx context.Context, api *userapi.API) (userapi.Tokens, error) {
 			_, tokens, err := api.Users.Register(ctx, userapi.Anonymous(), r)
 			return tokens, err
 		}, func() bool { return n.canLogIn(userapi.User{Username: r.Username}, oldPassword) }
 	}},
-	{"a second factor", []error{userapi.ErrTokenRevoked}, func(n *nodes) ([]string, runner, func() bool) {
+	{"a second factor", []error{userapi.ErrTokenRevoked}, false, func(n *nodes) ([]string, runner, func() bool) {
 		u := n.user("second-factor-" + newID())
 		half, err := n.apis[0].Auth.AuthenticateStep(n.t.Context(), string(n.loggedIn(u).Access), userapi.StepSecondFactor)
 		must(n.t, err)
@@ -77,13 +79,13 @@ var flows = []flow{
 			return tokens, err
 		}, func() bool { open := n.sessionsOf(u.ID); return len(open) == 1 && open[0].Step == "" }
 	}},
-	{"a refresh", nil, func(n *nodes) ([]string, runner, func() bool) {
+	{"a refresh", nil, false, func(n *nodes) ([]string, runner, func() bool) {
 		m := n.member()
 		return []string{m.ID}, func(ctx context.Context, api *userapi.API) (userapi.Tokens, error) {
 			return api.Auth.Refresh(ctx, userapi.Anonymous(), m.tokens.Refresh)
 		}, func() bool { return n.sessionsOf(m.ID)[0].Counter == 2 }
 	}},
-	{"a refresh token that comes back", []error{userapi.ErrTokenRevoked}, func(n *nodes) ([]string, runner, func() bool) {
+	{"a refresh token that comes back", []error{userapi.ErrTokenRevoked}, false, func(n *nodes) ([]string, runner, func() bool) {
 		m := n.member()
 		for next := m.tokens; n.sessionsOf(m.ID)[0].Counter < 3; {
 			var err error
@@ -98,7 +100,7 @@ var flows = []flow{
 			return tokens, err
 		}, func() bool { return len(n.sessionsOf(m.ID)) == 0 }
 	}},
-	{"a check of an access token", nil, func(n *nodes) ([]string, runner, func() bool) {
+	{"a check of an access token", nil, true, func(n *nodes) ([]string, runner, func() bool) {
 		m := n.member()
 		checked := false
 		return []string{m.ID}, func(ctx context.Context, api *userapi.API) (userapi.Tokens, error) {
@@ -107,7 +109,7 @@ var flows = []flow{
 			return userapi.Tokens{}, err
 		}, func() bool { return checked }
 	}},
-	{"a check of an API key", nil, func(n *nodes) ([]string, runner, func() bool) {
+	{"a check of an API key", nil, false, func(n *nodes) ([]string, runner, func() bool) {
 		m := n.member()
 		key, err := n.keyOf(n.apis[0], m.actor, m.User, userapi.ScopeRead)
 		must(n.t, err)
@@ -118,26 +120,26 @@ var flows = []flow{
 			return userapi.Tokens{}, err
 		}, func() bool { return checked }
 	}},
-	{"a logout", nil, func(n *nodes) ([]string, runner, func() bool) {
+	{"a logout", nil, false, func(n *nodes) ([]string, runner, func() bool) {
 		m := n.member()
 		return []string{m.ID}, func(ctx context.Context, api *userapi.API) (userapi.Tokens, error) {
 			return userapi.Tokens{}, api.Auth.Logout(ctx, userapi.Anonymous(), m.tokens.Refresh, m.tokens.Access)
 		}, func() bool { return len(n.sessionsOf(m.ID)) == 0 }
 	}},
-	{"the end of all sessions", nil, func(n *nodes) ([]string, runner, func() bool) {
+	{"the end of all sessions", nil, false, func(n *nodes) ([]string, runner, func() bool) {
 		m := n.member()
 		return []string{m.ID}, func(ctx context.Context, api *userapi.API) (userapi.Tokens, error) {
 			return userapi.Tokens{}, api.Sessions.EndAll(ctx, m.admin, m.ID)
 		}, func() bool { return len(n.sessionsOf(m.ID)) == 0 }
 	}},
-	{"a change of the own password", []error{userapi.ErrWrongPassword, userapi.ErrTokenRevoked}, func(n *nodes) ([]string, runner, func() bool) {
+	{"a change of the own password", []error{userapi.ErrWrongPassword, userapi.ErrTokenRevoked}, false, func(n *nodes) ([]string, runner, func() bool) {
 		m := n.member()
 		return []string{m.ID}, func(ctx context.Context, api *userapi.API) (userapi.Tokens, error) {
 			_, tokens, err := api.Passwords.Change(ctx, m.actor, oldPassword, newPassword)
 			return tokens, err
 		}, func() bool { return n.canLogIn(m.User, newPassword) }
 	}},
-	{"a change of roles", nil, func(n *nodes) ([]string, runner, func() bool) {
+	{"a change of roles", nil, false, func(n *nodes) ([]string, runner, func() bool) {
 		m := n.member()
 		epoch := n.read(m.ID).Epoch
 		return []string{m.ID}, func(ctx context.Context, api *userapi.API) (userapi.Tokens, error) {
@@ -145,14 +147,14 @@ var flows = []flow{
 			return userapi.Tokens{}, err
 		}, func() bool { a := n.read(m.ID); return len(a.Roles) == 1 && a.Epoch > epoch }
 	}},
-	{"a deactivation", nil, func(n *nodes) ([]string, runner, func() bool) {
+	{"a deactivation", nil, false, func(n *nodes) ([]string, runner, func() bool) {
 		m := n.member()
 		return []string{m.ID}, func(ctx context.Context, api *userapi.API) (userapi.Tokens, error) {
 			_, err := api.Users.Deactivate(ctx, m.admin, m.ID)
 			return userapi.Tokens{}, err
 		}, func() bool { return !n.read(m.ID).Active && len(n.sessionsOf(m.ID)) == 0 }
 	}},
-	{"a new API key", []error{userapi.ErrKeyNameTaken}, func(n *nodes) ([]string, runner, func() bool) {
+	{"a new API key", []error{userapi.ErrKeyNameTaken}, false, func(n *nodes) ([]string, runner, func() bool) {
 		m := n.member()
 		return []string{m.ID}, func(ctx context.Context, api *userapi.API) (userapi.Tokens, error) {
 			_, key, err := api.Keys.Create(ctx, m.actor, m.ID, userapi.NewAPIKey{Name: "one", Scopes: []string{userapi.ScopeRead}})
@@ -162,7 +164,7 @@ var flows = []flow{
 			return userapi.Tokens{}, err
 		}, func() bool { return len(n.keysOf(m.ID)) == 1 }
 	}},
-	{"an API key disabled", nil, func(n *nodes) ([]string, runner, func() bool) {
+	{"an API key disabled", nil, false, func(n *nodes) ([]string, runner, func() bool) {
 		m := n.member()
 		k := n.addKey(n.read(m.ID))
 		return []string{m.ID}, func(ctx context.Context, api *userapi.API) (userapi.Tokens, error) {
@@ -170,28 +172,28 @@ var flows = []flow{
 			return userapi.Tokens{}, err
 		}, func() bool { return !n.keysOf(m.ID)[0].Active && n.hasRevocation(userapi.RevokeKey, k.ID) }
 	}},
-	{"the end of an API key", []error{userapi.ErrNotFound}, func(n *nodes) ([]string, runner, func() bool) {
+	{"the end of an API key", []error{userapi.ErrNotFound}, false, func(n *nodes) ([]string, runner, func() bool) {
 		m := n.member()
 		k := n.addKey(n.read(m.ID))
 		return []string{m.ID}, func(ctx context.Context, api *userapi.API) (userapi.Tokens, error) {
 			return userapi.Tokens{}, api.Keys.Delete(ctx, m.actor, k.ID)
 		}, func() bool { return len(n.keysOf(m.ID)) == 0 && n.hasRevocation(userapi.RevokeKey, k.ID) }
 	}},
-	{"a membership", nil, func(n *nodes) ([]string, runner, func() bool) {
+	{"a membership", nil, false, func(n *nodes) ([]string, runner, func() bool) {
 		m := n.member()
 		return []string{m.ID}, func(ctx context.Context, api *userapi.API) (userapi.Tokens, error) {
 			_, err := api.Memberships.Set(ctx, m.admin, userapi.Membership{UserID: m.ID, Resource: "doc", ResourceID: "1", Level: "member"})
 			return userapi.Tokens{}, err
 		}, func() bool { return len(n.membershipsOf(m.ID)) == 1 }
 	}},
-	{"the end of a membership", []error{userapi.ErrNotFound}, func(n *nodes) ([]string, runner, func() bool) {
+	{"the end of a membership", []error{userapi.ErrNotFound}, false, func(n *nodes) ([]string, runner, func() bool) {
 		m := n.member()
 		n.give(n.read(m.ID), "1", "member")
 		return []string{m.ID}, func(ctx context.Context, api *userapi.API) (userapi.Tokens, error) {
 			return userapi.Tokens{}, api.Memberships.Remove(ctx, m.admin, m.ID, "doc", "1")
 		}, func() bool { return len(n.membershipsOf(m.ID)) == 0 }
 	}},
-	{"the end of the own account", []error{userapi.ErrTokenRevoked}, func(n *nodes) ([]string, runner, func() bool) {
+	{"the end of the own account", []error{userapi.ErrTokenRevoked}, false, func(n *nodes) ([]string, runner, func() bool) {
 		m := n.member()
 		return nil, func(ctx context.Context, api *userapi.API) (userapi.Tokens, error) {
 			return userapi.Tokens{}, api.Users.DeleteSelf(ctx, m.actor, oldPassword)
@@ -244,6 +246,8 @@ func (one flow) crash(t *testing.T, n *nodes, how failure, at int) bool {
 	switch {
 	case err == nil && !was:
 		t.Fatalf("%s: answered with success, and nothing was done", name)
+	case err == nil && one.closed && store.calls >= at && how != leftAfter:
+		t.Fatalf("%s: it fails open", name)
 	case err != nil && store.calls < at:
 		t.Fatalf("%s: nothing failed, and yet: %v", name, err)
 	case err != nil && userapi.AsError(err).Kind != userapi.Unavailable:
