@@ -222,12 +222,13 @@ func FuzzCursor(f *testing.F) {
 	mine, other := []any{Scope{Customer: "a"}, "x"}, []any{Scope{Customer: "b"}, "x"}
 	for _, seed := range []string{"", "AAAA", c.cursor(mine, [2]string{"1", "ann"}), c.cursor(other, [2]string{"1", "ann"}), c.cursor(mine, [2]string{"\x00", "\u2028"}) + "="} {
 		f.Add(seed, "id", "näme")
+		f.Add(seed[:len(seed)/2]+"\n"+seed[len(seed)/2:], "\xc7", "\x83")
 	}
 	f.Fuzz(func(t *testing.T, text, id, name string) {
 		if key, ok := c.openCursor(mine, text); ok && c.cursor(mine, key) != text {
 			t.Errorf("a second spelling: %q", text)
 		}
-		if key, ok := c.openCursor(mine, c.cursor(mine, [2]string{id, name})); utf8.ValidString(id+name) && (!ok || key != [2]string{id, name}) {
+		if key, ok := c.openCursor(mine, c.cursor(mine, [2]string{id, name})); utf8.ValidString(id) && utf8.ValidString(name) && (!ok || key != [2]string{id, name}) {
 			t.Errorf("%q %q came back as %q %t", id, name, key, ok)
 		}
 		if _, ok := c.openCursor(mine, c.cursor(other, [2]string{id, name})); ok {
@@ -241,6 +242,7 @@ func FuzzPHC(f *testing.F) {
 	f.Add("$argon2id$v=19$m=4294967295,t=4294967295,p=255$AAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAA")
 	f.Add("$argon2i$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$RdescudvJCsgt3ub+b4dWRWJTmaaJObG")
 	f.Add("$argon2id$v=19$m=08,t=+1,p=1$c29tZXNhbHR=$\n")
+	f.Add("$argon2id$v=19$m=10,t=1,p=1$00000000000$000000000000\r00000000000")
 	f.Fuzz(func(t *testing.T, text string) {
 		h, ok := parsePHC(text)
 		if !ok {
