@@ -299,6 +299,7 @@ func (m *model) Refresh(t *rapid.T) {
 	}
 	s := rapid.SampledFrom(m.sessions).Draw(t, "session")
 	back := rapid.IntRange(0, min(2, len(s.refresh)-1)).Draw(t, "back")
+	m.clock.add(time.Duration(rapid.SampledFrom([]int{1, 31}).Draw(t, "seconds")) * time.Second) // to both sides of the grace
 	tokens, err := m.node(t).Auth.Refresh(ctx, anonymous(), s.refresh[len(s.refresh)-1-back])
 	switch again := back == 1 && m.clock.Now().Sub(s.rotated) <= 30*time.Second; {
 	case s.over:
