@@ -156,6 +156,10 @@ func NormalizePhone(in, region string) (string, error) {
 	if len(e164) > len("+")+15 { // ITU-T E.164; the library's plans allow some longer ones
 		return "", ErrInvalidPhone
 	}
+	// Of some numbers that nobody has, each reading takes away one more zero: they have no canonical form.
+	if again, err := phonenumbers.Parse(e164, ""); err != nil || phonenumbers.Format(again, phonenumbers.E164) != e164 {
+		return "", ErrInvalidPhone
+	}
 	return e164, nil
 }
 

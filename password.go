@@ -319,7 +319,7 @@ func parsePHC(text string) (phc, bool) {
 	h.salt, err1 = strict.DecodeString(part[4])
 	h.sum, err2 = strict.DecodeString(part[5])
 	ok := err1 == nil && err2 == nil && h.params.sane() && len(h.salt) >= 8 && len(h.salt) <= 64 && len(h.sum) >= 16 && len(h.sum) <= 64
-	return h, ok
+	return h, ok && h.String() == text // strict decoders, too, pass over line breaks
 }
 
 // foreign finds who reads a hash of another system; nil if nobody does.

@@ -158,18 +158,7 @@ func (k *tokenKeys) verifyAccess(token string, now time.Time) (*Identity, error)
 		if typ, _ := t.Header["typ"].(string); typ != accessType {
 			return nil, errors.New("not an access token")
 		}
-		if _, ok := t.Header["crit"]; ok { // RFC 7515 4.1.11: we understand no extension
-			return nil, errors.New("critical extension")
-		}
-		kid, _ := t.Header["kid"].(string)
-		key := k.verifying(kid)
-		if key == nil || key.alg != t.Method.Alg() {
-			return nil, errors.New("unknown key")
-		}
-		if !key.retireAt.IsZero() && !now.Before(key.retireAt) {
-			return nil, errors.New("retired key")
-		}
-		return key.verify, nil
+		return k.keyOf(t, now)
 	})
 	if err != nil || !parsed.Valid {
 		return nil, ErrInvalidToken.Wrap(err)
@@ -182,6 +171,22 @@ func (k *tokenKeys) verifyAccess(token string, now time.Time) (*Identity, error)
 		return nil, ErrInvalidToken
 	}
 	return id, nil
+}
+
+// keyOf is the key that a token has to be signed with, by its header.
+func (k *tokenKeys) keyOf(t *jwt.Token, now time.Time) (any, error) {
+	if _, ok := t.Header["crit"]; ok { // RFC 7515 4.1.11: we understand no extension
+		return nil, errors.New("critical extension")
+	}
+	kid, _ := t.Header["kid"].(string)
+	key := k.verifying(kid)
+	if key == nil || key.alg != t.Method.Alg() {
+		return nil, errors.New("unknown key")
+	}
+	if !key.retireAt.IsZero() && !now.Before(key.retireAt) {
+		return nil, errors.New("retired key")
+	}
+	return key.verify, nil
 }
 
 // threeSegments accepts exactly three non-empty runs of the base64url alphabet. Decoders forgive line breaks and

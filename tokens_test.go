@@ -25,7 +25,7 @@ const testSecret Secret = "a secret of more than thirty-two bytes, made for test
 
 var tokenTime = time.Unix(1_800_000_000, 0)
 
-func keysFor(t *testing.T, change func(*Config)) *tokenKeys {
+func keysFor(t testing.TB, change func(*Config)) *tokenKeys {
 	t.Helper()
 	cfg := Config{Store: &feedStore{}, Secret: testSecret}
 	if change != nil {

@@ -111,7 +111,7 @@ func (c *core) cursor(list []any, key [2]string) string {
 
 func (c *core) openCursor(list []any, cursor string) (key [2]string, ok bool) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
-	if err != nil || len(raw) < sha256.Size || !hmac.Equal(raw[:sha256.Size], c.cursorMAC(list, raw[sha256.Size:])) {
+	if err != nil || strings.ContainsAny(cursor, "\r\n") || len(raw) < sha256.Size || !hmac.Equal(raw[:sha256.Size], c.cursorMAC(list, raw[sha256.Size:])) {
 		return key, false
 	}
 	err = json.Unmarshal(raw[sha256.Size:], &key)

@@ -59,7 +59,7 @@ func (a *Adapter) cookie(name, value string, expires time.Time) *http.Cookie {
 func cookies(r *http.Request, name string) (values []string) {
 	for _, line := range r.Header.Values("Cookie") {
 		for _, pair := range strings.Split(line, ";") {
-			if n, v, _ := strings.Cut(strings.TrimSpace(pair), "="); n == name {
+			if n, v, _ := strings.Cut(strings.TrimSpace(pair), "="); strings.TrimSpace(n) == name {
 				values = append(values, v)
 			}
 		}

@@ -121,6 +121,22 @@ func FuzzPlain(f *testing.F) {
 	})
 }
 
+func FuzzKeyURI(f *testing.F) {
+	f.Add("Größe & Co/1?", "a+b=c&d:e@x.example")
+	f.Add("", "%2B%00\n#")
+	f.Fuzz(func(t *testing.T, issuer, account string) {
+		raw := string(keyURI(issuer, account, "GEZDGNBVGY3TQOJQ"))
+		u, err := url.Parse(raw)
+		if err != nil || u.Scheme != "otpauth" || u.Host != "totp" || u.Path != "/"+issuer+":"+account || strings.ContainsAny(raw, "+ \n") {
+			t.Fatalf("%q: %v", raw, err)
+		}
+		query, err := url.ParseQuery(u.RawQuery)
+		if err != nil || len(query) != 5 || query.Get("issuer") != issuer || query.Get("secret") != "GEZDGNBVGY3TQOJQ" {
+			t.Errorf("%q: %v", raw, err)
+		}
+	})
+}
+
 func TestState_never_prints_its_secrets(t *testing.T) {
 	s := state{Secret: "GEZDGNBVGY3TQOJQ", Pending: "MFRGGZDFMZTWQ2LK"}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {

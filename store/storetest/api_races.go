@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,8 +18,9 @@ type nodes struct {
 	*tenant
 	apis    []*userapi.API
 	start   func(st userapi.Store, staleness time.Duration) *userapi.API
-	late    func() *userapi.API // a node that starts now: it reads the revocations once, for all of a round's tokens
-	created atomic.Int64        // calls of the hook UserCreated
+	late    func() *userapi.API  // a node that starts now: it reads the revocations once, for all of a round's tokens
+	admin   func() userapi.Actor // of the tenant, who is made when first asked for
+	created atomic.Int64         // calls of the hook UserCreated
 }
 
 const (
@@ -45,6 +47,7 @@ func (f *tenant) nodes(edits ...func(*userapi.Config)) *nodes {
 		return api
 	}
 	n.apis = []*userapi.API{n.start(f.db.first, userapi.ReadAlways), n.start(f.db.second, userapi.ReadAlways)}
+	n.admin = sync.OnceValue(func() userapi.Actor { return n.actor(n.loggedIn(n.user("admin", n.role(userapi.RoleAdmin)))) })
 	n.late = func() *userapi.API { return n.start(f.db.second, time.Minute) }
 	return n
 }

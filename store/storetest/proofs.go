@@ -237,13 +237,13 @@ func (s suite) proofs(t *testing.T) {
 // crashes lets every call of the store fail in turn, before it did its work and after, while something is asked for and
 // while it is answered. Afterwards it is proven and the secret used up, or it is not and the secret is good.
 func (one proof) crashes(t *testing.T, db database) {
-	for _, after := range []bool{false, true} {
+	for _, how := range []failure{failsBefore, failsAfter} {
 		for at := 1; ; at++ {
-			name := fmt.Sprintf("call %d, before=%t", at, !after)
+			name := fmt.Sprintf("call %d %s", at, how)
 			p := db.tenant(t).proving()
 			to, ask, answer, done := one.begin(p)
 
-			store := &crashing{Store: p.Store, at: at, after: after}
+			store := &crashing{Store: p.Store, at: at, how: how}
 			if err := ask(p.crashingAPI(store)); store.calls < at && err != nil {
 				t.Fatalf("%s: nothing failed, and yet: %v", name, err)
 			}
@@ -251,7 +251,7 @@ func (one proof) crashes(t *testing.T, db database) {
 			must(t, ask(p.apis[0])) // once more, as whoever got no answer does
 			p.receive(to)
 
-			store = &crashing{Store: p.Store, at: at, after: after}
+			store = &crashing{Store: p.Store, at: at, how: how}
 			err := answer(p.crashingAPI(store))
 			proven := done()
 			switch {
@@ -268,86 +268,4 @@ func (one proof) crashes(t *testing.T, db database) {
 			}
 		}
 	}
-}
-
-// crashingAPI is a further node whose store fails once.
-func (p *proving) crashingAPI(st userapi.Store) *userapi.API {
-	p.t.Helper()
-	return p.start(st, userapi.ReadAlways)
-}
-
-// crashing is a store whose call number at fails: instead of its work, or after it.
-type crashing struct {
-	userapi.Store
-	mu    sync.Mutex
-	calls int
-	at    int
-	after bool
-}
-
-func (c *crashing) run(work func() error) error {
-	c.mu.Lock()
-	c.calls++
-	now := c.calls == c.at
-	c.mu.Unlock()
-	if now && !c.after {
-		return userapi.ErrUnavailable
-	}
-	if err := work(); err != nil || !now {
-		return err
-	}
-	return userapi.ErrUnavailable
-}
-
-func fetch[T any](c *crashing, work func() (T, error)) (got T, err error) {
-	err = c.run(func() (err error) { got, err = work(); return })
-	if err != nil {
-		var none T
-		return none, err
-	}
-	return got, nil
-}
-
-func (c *crashing) AccountByID(ctx context.Context, sc userapi.Scope, id string) (userapi.Account, error) {
-	return fetch(c, func() (userapi.Account, error) { return c.Store.AccountByID(ctx, sc, id) })
-}
-
-func (c *crashing) AccountByIdentifier(ctx context.Context, sc userapi.Scope, id userapi.Identifier) (userapi.Account, error) {
-	return fetch(c, func() (userapi.Account, error) { return c.Store.AccountByIdentifier(ctx, sc, id) })
-}
-
-func (c *crashing) InsertUser(ctx context.Context, w userapi.UserInsert) error {
-	return c.run(func() error { return c.Store.InsertUser(ctx, w) })
-}
-
-func (c *crashing) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
-	return c.run(func() error { return c.Store.ChangeUser(ctx, w) })
-}
-
-func (c *crashing) InsertChallenge(ctx context.Context, w userapi.ChallengeInsert) error {
-	return c.run(func() error { return c.Store.InsertChallenge(ctx, w) })
-}
-
-func (c *crashing) TryChallenge(ctx context.Context, w userapi.ChallengeTry) (userapi.Challenge, error) {
-	return fetch(c, func() (userapi.Challenge, error) { return c.Store.TryChallenge(ctx, w) })
-}
-
-func (c *crashing) ReturnTry(ctx context.Context, id string) error {
-	return c.run(func() error { return c.Store.ReturnTry(ctx, id) })
-}
-
-func (c *crashing) EndChallenge(ctx context.Context, w userapi.ChallengeEnd) error {
-	return c.run(func() error { return c.Store.EndChallenge(ctx, w) })
-}
-
-func (c *crashing) AddEvent(ctx context.Context, e userapi.Event) error {
-	return c.run(func() error { return c.Store.AddEvent(ctx, e) })
-}
-
-func (c *crashing) TakeLimits(ctx context.Context, now time.Time, takes []userapi.LimitTake) (time.Duration, error) {
-	return fetch(c, func() (time.Duration, error) { return c.Store.TakeLimits(ctx, now, takes) })
-}
-
-func (c *crashing) ReturnLimits(ctx context.Context, returns []userapi.LimitReturn) error {
-	return c.run(func() error { return c.Store.ReturnLimits(ctx, returns) })
 }

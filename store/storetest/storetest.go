@@ -55,6 +55,7 @@ func Test(t *testing.T, open func(t *testing.T) (first, second userapi.Store)) {
 	t.Run("races of API keys, of the API", s.apiKeyRaces)
 	t.Run("races of the API", s.apiRaces)
 	t.Run("proofs of the API", s.proofs)
+	t.Run("crashes of the API", s.crashes)
 }
 
 type suite struct {
