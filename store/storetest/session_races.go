@@ -41,7 +41,7 @@ func (s suite) sessionRaces(t *testing.T) {
 		is(t, err, userapi.ErrNotFound)
 	})
 
-	db.every(t, "a limit lets exactly its number pass", func(t *testing.T, f *tenant) {
+	db.every(t, "J05 a limit lets exactly its number pass", func(t *testing.T, f *tenant) {
 		takes := []userapi.LimitTake{{Key: f.key("a"), Max: 20, Window: time.Hour}, {Key: f.key("b"), Max: 7, Window: time.Hour}}
 		passed := db.race(racers, func(i int, st userapi.Store) error {
 			mine := slices.Clone(takes)
