@@ -138,6 +138,9 @@ func TestL03_WhatHappensLeavesAnEvent(t *testing.T) {
 			w.do("POST", "/password/change", object{"old_password": "wrong password", "new_password": next}, ann).is(403, "")
 		}, userapi.EventPasswordRefused, "ann", "ann"},
 		{"a reset", func() { w.do("POST", "/password/reset", object{"email": "bob@acme.example"}).is(200, "") }, userapi.EventResetAsked, "bob", ""},
+		{"a user made", func() {
+			w.ids["dora"] = w.do("POST", "/users", object{"email": "dora@acme.example", "name": "Dora", "active": true}, admin).is(201, "").text("id")
+		}, userapi.EventUserCreated, "dora", "admin"},
 		{"roles", func() { w.do("PATCH", "/users/"+w.ids["ann"]+"/role", []string{"editor"}, admin).is(200, "") }, userapi.EventUserUpdated, "ann", "admin"},
 		{"a key", func() {
 			id = w.do("POST", "/keys", object{"name": "billing", "scopes": []string{"full"}}, bob).is(201, "").text("id")
