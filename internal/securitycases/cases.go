@@ -155,7 +155,7 @@ var Cases = []Case{
 	{ID: "K04", Pri: "P0", Text: "A gateway that fails changes no answer and loses no message."},
 	{ID: "K05", Pri: "P0", Text: "A panic in a handler is a 500 without text, and the server goes on."},
 	{ID: "K06", Pri: "P0", Text: "No data race, no goroutine left behind, deadlines are heeded.",
-		Note: "`make test` runs everything under the race detector. The library starts no goroutine of its own but the up to eight of a `Deliver` that is under way."},
+		Note: "`make test` runs everything under the race detector. Goroutines are started by `Run` and `Deliver` alone, and by a Router for a gateway that may not heed its context."},
 	{ID: "K07", Pri: "P1", Text: "A clock that jumps makes knowledge stale, and nothing live for ever."},
 	{ID: "K08", Pri: "P1", Text: "Nodes that start at once migrate once; an older program refuses a newer database."},
 

@@ -125,7 +125,7 @@ func (s suite) apiRaces(t *testing.T) {
 			return api.Users.Delete(ctx, userapi.System(), id)
 		},
 	} {
-		db.every(t, "nothing issued before "+name+" outlives it", func(t *testing.T, f *tenant) {
+		db.every(t, "A11 nothing issued before "+name+" outlives it", func(t *testing.T, f *tenant) {
 			n := f.nodes()
 			u := n.user("u")
 			first := n.loggedIn(u)
@@ -152,7 +152,7 @@ func (s suite) apiRaces(t *testing.T) {
 		})
 	}
 
-	db.every(t, "no token carries a role that was taken before", func(t *testing.T, f *tenant) {
+	db.every(t, "H07 no token carries a role that was taken before", func(t *testing.T, f *tenant) {
 		n := f.nodes()
 		role := f.role(f.key("role"))
 		u := n.user("u", role)
@@ -191,7 +191,7 @@ func (s suite) apiRaces(t *testing.T) {
 		}
 	})
 
-	db.every(t, "of many refreshes with one token all get the same successor", func(t *testing.T, f *tenant) {
+	db.every(t, "B02 of many refreshes with one token all get the same successor", func(t *testing.T, f *tenant) {
 		n := f.nodes()
 		u := n.user("u")
 		tokens := n.loggedIn(u)
@@ -210,7 +210,7 @@ func (s suite) apiRaces(t *testing.T) {
 		same(t, len(f.sessionsOf(u.ID)), 1, "sessions")
 	})
 
-	db.every(t, "nothing issued in a session outlives its logout", func(t *testing.T, f *tenant) {
+	db.every(t, "B04 nothing issued in a session outlives its logout", func(t *testing.T, f *tenant) {
 		n := f.nodes()
 		u := n.user("u")
 		first, other := n.loggedIn(u), n.loggedIn(u)
@@ -230,7 +230,7 @@ func (s suite) apiRaces(t *testing.T) {
 		n.actor(other)
 	})
 
-	db.every(t, "a hash upgrade at login loses against a new password", func(t *testing.T, f *tenant) {
+	db.every(t, "C10 a hash upgrade at login loses against a new password", func(t *testing.T, f *tenant) {
 		old := f.nodes(func(cfg *userapi.Config) { cfg.Password.Argon2id.MemoryKiB = 16 })
 		u := old.user("u")
 		n := f.nodes()
@@ -250,7 +250,7 @@ func (s suite) apiRaces(t *testing.T) {
 		must(t, err)
 	})
 
-	db.every(t, "a hash is upgraded once, and no login fails because of it", func(t *testing.T, f *tenant) {
+	db.every(t, "C10 a hash is upgraded once, and no login fails because of it", func(t *testing.T, f *tenant) {
 		u := f.nodes(func(cfg *userapi.Config) { cfg.Password.Argon2id.MemoryKiB = 16 }).user("u")
 		before := f.read(u.ID)
 		n := f.nodes()
@@ -263,7 +263,7 @@ func (s suite) apiRaces(t *testing.T) {
 		same(t, after.Version, before.Version+1, "version after one upgrade")
 	})
 
-	db.every(t, "two admins who demote each other leave one", func(t *testing.T, f *tenant) {
+	db.every(t, "H06 two admins who demote each other leave one", func(t *testing.T, f *tenant) {
 		n := f.nodes()
 		admin := f.role(userapi.RoleAdmin)
 		users := []userapi.User{n.user("a", admin), n.user("b", admin)}
@@ -283,7 +283,7 @@ func (s suite) apiRaces(t *testing.T) {
 		same(t, left, 1, "admins left")
 	})
 
-	db.every(t, "one e-mail address in many spellings registers once", func(t *testing.T, f *tenant) {
+	db.every(t, "F06 one e-mail address in many spellings registers once", func(t *testing.T, f *tenant) {
 		n := f.nodes()
 		issued := make([]userapi.Tokens, racers)
 		results := n.race(racers, func(i int, api *userapi.API) (err error) {
@@ -303,7 +303,7 @@ func (s suite) apiRaces(t *testing.T) {
 		same(t, n.actor(issued[slices.Index(results, nil)]).UserID(), users[0].ID, "who is logged in")
 	})
 
-	db.every(t, "many nodes that start at once make one admin", func(t *testing.T, f *tenant) {
+	db.every(t, "H17 many nodes that start at once make one admin", func(t *testing.T, f *tenant) {
 		n := f.nodes()
 		first := userapi.Bootstrap{Customer: f.key("c"), Username: f.key("admin"), Password: oldPassword}
 		made := make([]bool, racers)
@@ -318,7 +318,7 @@ func (s suite) apiRaces(t *testing.T) {
 		same(t, f.read(users[0].ID).HasRole(userapi.RoleAdmin), true, "whether it is an admin")
 	})
 
-	db.every(t, "the cap of sessions holds for parallel logins", func(t *testing.T, f *tenant) {
+	db.every(t, "B12 the cap of sessions holds for parallel logins", func(t *testing.T, f *tenant) {
 		const most = 5
 		n := f.nodes(func(cfg *userapi.Config) { cfg.SessionsPerUser = most })
 		u := n.user("u")

@@ -119,7 +119,7 @@ func (s suite) credentials(t *testing.T) {
 		same(t, len(f.credentialsOf(a.ID, "")), 0, "credentials")
 	})
 
-	db.every(t, "a login is completed once, and keeps to its own cap", func(t *testing.T, f *tenant) {
+	db.every(t, "D01 a login is completed once, and keeps to its own cap", func(t *testing.T, f *tenant) {
 		a := f.add()
 		whole := f.open(a)
 		before := f.read(a.ID).LastLogin
