@@ -133,10 +133,13 @@ func (s suite) credentials(t *testing.T) {
 		got, err := f.SessionByID(t.Context(), lacking.ID)
 		must(t, err)
 		same(t, got.Session, keptSession(lacking), "session")
-		one(t, db.race(racers, func(_ int, st userapi.Store) error {
-			w := f.login(f.session(a.ID), a.Epoch)
-			w.Replaces = lacking.ID
-			_, err := st.InsertSession(t.Context(), w)
+		logins := make([]userapi.SessionInsert, racers)
+		for i := range logins {
+			logins[i] = f.login(f.session(a.ID), a.Epoch)
+			logins[i].Replaces = lacking.ID
+		}
+		one(t, db.race(racers, func(i int, st userapi.Store) error {
+			_, err := st.InsertSession(t.Context(), logins[i])
 			return err
 		}), userapi.ErrChanged)
 		open := sessionIDs(f.sessionsOf(a.ID))
