@@ -17,10 +17,10 @@ check: ## formatting, vet, staticcheck, tidy modules
 	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 	go mod tidy -diff
 
-# Not part of check: it takes minutes. Of the rules left out G101 takes names for secrets, G104 wants errors of Close looked at, and G115
-# does not see the bounds that numbers were parsed under.
+# Not part of check: it takes minutes. Of the rules left out G101 takes names for secrets, G104 wants errors of Close looked at, G115 does not
+# see the bounds that numbers were parsed under, and G304 takes the operator's own files for an attacker's.
 gosec: ## one more look for known mistakes
-	go run github.com/securego/gosec/v2/cmd/gosec@v2.30.0 -quiet -exclude=G101,G104,G115 -exclude-dir=internal/drivertest -exclude-dir=store/storetest ./...
+	go run github.com/securego/gosec/v2/cmd/gosec@v2.30.0 -quiet -exclude=G101,G104,G115,G304 -exclude-dir=internal/drivertest -exclude-dir=store/storetest ./...
 
 databases:
 	@./.ci/install-databases

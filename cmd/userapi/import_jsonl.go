@@ -43,7 +43,7 @@ func openLines(path string) (source, error) {
 	if path == "-" {
 		return lines{os.Stdin}, nil
 	}
-	file, err := os.Open(path) // #nosec G304 -- the operator's file
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the source: %w", err)
 	}

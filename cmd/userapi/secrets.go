@@ -52,7 +52,7 @@ func splitSecrets(source, text string) ([]userapi.Secret, error) {
 // keptSecret reads the secret beside the database, and makes it at the first start. Of any number of processes that
 // start at once one makes it and all use it.
 func keptSecret(path string) (userapi.Secret, error) {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // #nosec G304 -- the operator's file
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return waitForSecret(path)
 	}
@@ -71,7 +71,7 @@ func keptSecret(path string) (userapi.Secret, error) {
 func waitForSecret(path string) (userapi.Secret, error) {
 	warnIfReadable(path)
 	for end := time.Now().Add(secretWait); ; time.Sleep(20 * time.Millisecond) {
-		text, err := os.ReadFile(path) // #nosec G304 -- the operator's file
+		text, err := os.ReadFile(path)
 		if err != nil {
 			return "", fmt.Errorf("cannot read the secret: %w", err)
 		}

@@ -119,7 +119,7 @@ func (s suite) credentials(t *testing.T) {
 		same(t, len(f.credentialsOf(a.ID, "")), 0, "credentials")
 	})
 
-	db.every(t, "D01 a login is completed once, and keeps to its own cap", func(t *testing.T, f *tenant) {
+	db.every(t, "a login is completed once, and keeps to its own cap", func(t *testing.T, f *tenant) {
 		a := f.add()
 		whole := f.open(a)
 		before := f.read(a.ID).LastLogin
@@ -133,13 +133,10 @@ func (s suite) credentials(t *testing.T) {
 		got, err := f.SessionByID(t.Context(), lacking.ID)
 		must(t, err)
 		same(t, got.Session, keptSession(lacking), "session")
-		logins := make([]userapi.SessionInsert, racers)
-		for i := range logins {
-			logins[i] = f.login(f.session(a.ID), a.Epoch)
-			logins[i].Replaces = lacking.ID
-		}
-		one(t, db.race(racers, func(i int, st userapi.Store) error {
-			_, err := st.InsertSession(t.Context(), logins[i])
+		one(t, db.race(racers, func(_ int, st userapi.Store) error {
+			w := f.login(f.session(a.ID), a.Epoch)
+			w.Replaces = lacking.ID
+			_, err := st.InsertSession(t.Context(), w)
 			return err
 		}), userapi.ErrChanged)
 		open := sessionIDs(f.sessionsOf(a.ID))
