@@ -450,7 +450,7 @@ func (a *API) Run(ctx context.Context) error {
 // sweepNowAndThen sweeps until ctx ends; the jitter keeps nodes on one database apart.
 func (a *API) sweepNowAndThen(ctx context.Context) {
 	for {
-		pause := time.NewTimer(sweepEvery/2 + mathrand.N(sweepEvery))
+		pause := time.NewTimer(sweepEvery/2 + mathrand.N(sweepEvery)) // #nosec G404 -- jitter
 		select {
 		case <-ctx.Done():
 			pause.Stop()

@@ -40,13 +40,13 @@ func (a *Adapter) clearCookies(w http.ResponseWriter) {
 }
 
 func (a *Adapter) forget(w http.ResponseWriter, name string) {
-	c := a.cookie(name, "", time.Unix(1, 0))
+	c := a.cookie(name, "", time.Unix(1, 0)) // #nosec G124 -- as it was set
 	c.MaxAge = -1
 	http.SetCookie(w, c)
 }
 
 func (a *Adapter) cookie(name, value string, expires time.Time) *http.Cookie {
-	c := &http.Cookie{
+	c := &http.Cookie{ // #nosec G124 -- Secure but in development, when cookies travel over plain HTTP
 		Name: name, Value: value, Path: "/", Expires: expires, HttpOnly: true, Secure: !a.cfg.Development, SameSite: http.SameSiteLaxMode,
 	}
 	if name == a.cfg.RefreshCookie {

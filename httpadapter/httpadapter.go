@@ -118,7 +118,7 @@ func (cfg *Config) complete() error {
 	name(&cfg.AccessCookie, DefaultAccessCookie)
 	name(&cfg.RefreshCookie, DefaultRefreshCookie)
 	for _, cookie := range []string{cfg.AccessCookie, cfg.RefreshCookie} {
-		require((&http.Cookie{Name: cookie, Value: "x"}).Valid() == nil && len(cookie) <= 128, "AccessCookie and RefreshCookie have to be names of cookies")
+		require((&http.Cookie{Name: cookie, Value: "x"}).Valid() == nil && len(cookie) <= 128, "AccessCookie and RefreshCookie have to be names of cookies") // #nosec G124 -- never sent
 		prefixed := strings.HasPrefix(cookie, "__Host-") || strings.HasPrefix(cookie, "__Secure-")
 		require(!cfg.Development || !prefixed, "Development cookies cannot be __Host- or __Secure-: browsers drop those without Secure")
 	}

@@ -174,3 +174,38 @@ func TestC11_SecretsAreNotRepeated(t *testing.T) {
 	assert.NotContains(t, w.log.String(), canary)
 	assert.NotContains(t, w.log.String(), password)
 }
+
+func TestC07_NoWayToSetAWeakPassword(t *testing.T) {
+	w := newWorld(t, verifying)
+	admin, bob := w.as("admin"), w.as("bob")
+	w.register("new@acme.example", nil)
+	first := string(w.message("new@acme.example", userapi.PurposeActivation).Token)
+	reset := w.resetToken("ann@acme.example")
+	for _, weak := range []string{"1234567", "Password1", "bob@acme.example", "          "} {
+		own := weak == "bob@acme.example" // whose it is
+		for _, set := range []struct {
+			method, path string
+			body         object
+			how          set
+			others       bool // of an account that is not bob's
+		}{
+			{"POST", "/users", object{"email": "made@acme.example", "name": "Made", "active": true, "password": weak}, admin, true},
+			{"POST", "/users", object{"email": "self@acme.example", "password": weak}, func(*hr) {}, true},
+			{"PUT", "/users/" + w.ids["bob"], object{"email": "bob@acme.example", "name": "Bob", "active": true, "password": weak}, admin, false},
+			{"POST", "/users/" + w.ids["bob"] + "/set_password", object{"password": weak}, admin, false},
+			{"POST", "/users/current/set_password", object{"password": weak, "current_password": password}, bob, false},
+			{"POST", "/users/reset-password", object{"email": "bob@acme.example", "password": weak, "current_password": password}, bob, false},
+			{"POST", "/password/change", object{"old_password": password, "new_password": weak}, bob, false},
+			{"POST", "/password/reset/confirm", object{"token": reset, "new_password": weak}, func(*hr) {}, true},
+			{"POST", "/auth/activate", object{"token": first, "password": weak}, func(*hr) {}, true},
+		} {
+			if own && set.others {
+				continue
+			}
+			w.do(set.method, set.path, set.body, set.how).is(422, "WEAK_PASSWORD")
+		}
+	}
+	w.login("bob")
+	w.do("POST", "/password/reset/confirm", object{"token": reset, "new_password": another}).is(200, "")
+	w.do("POST", "/auth/activate", object{"token": first, "password": another}).is(200, "")
+}

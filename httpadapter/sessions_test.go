@@ -273,3 +273,22 @@ func TestK02_WithoutRevocationsNobodyIsLetIn(t *testing.T) {
 	down = false
 	w.do("GET", "/auth/whoami", nil, ann).is(200, "")
 }
+
+// Whoever plants cookies in somebody's browser before they log in has nothing of their session.
+func TestB09_ALoginTakesNothingThatWasPlanted(t *testing.T) {
+	w := newWorld(t)
+	planted := w.login("bob")
+	access, refresh := planted.text("access_token"), planted.text("refresh_token")
+	before := w.do("GET", "/users/current/sessions", nil, bearer(access)).is(200, "").JSON["sessions"].([]any)[0].(object)["id"]
+	in := w.do("POST", "/auth/login", object{"email": "ann@acme.example", "password": password},
+		cookie(httpadapter.DefaultAccessCookie, base64.StdEncoding.EncodeToString([]byte(access))), cookie(httpadapter.DefaultRefreshCookie, refresh), bearer(access)).is(200, "")
+	own := w.do("GET", "/users/current/sessions", nil, bearer(in.text("access_token"))).is(200, "").JSON["sessions"].([]any)
+	assert.Len(t, own, 1)
+	assert.NotEqual(t, before, own[0].(object)["id"])
+	for _, c := range in.Result().Cookies() {
+		assert.NotContains(t, []string{access, base64.StdEncoding.EncodeToString([]byte(access)), refresh}, c.Value)
+	}
+	assert.Equal(t, w.ids["bob"], w.do("GET", "/auth/whoami", nil, bearer(access)).is(200, "").text("id"))
+	next := w.refresh(refresh).is(200, "").text("access_token")
+	assert.Equal(t, w.ids["bob"], w.do("GET", "/auth/whoami", nil, bearer(next)).is(200, "").text("id"))
+}

@@ -2,7 +2,7 @@ package legacyhash
 
 import (
 	"crypto/pbkdf2"
-	"crypto/sha1"
+	"crypto/sha1" // #nosec G505 -- PBKDF2-HMAC-SHA1 of other systems
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"

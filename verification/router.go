@@ -224,7 +224,7 @@ func (r *Router) ask(ctx context.Context, g *gateway, m userapi.Message) *failur
 // on.
 func pause(ctx context.Context, try int) bool {
 	shortest := 100 * time.Millisecond << (try - 1)
-	timer := time.NewTimer(shortest + rand.N(2*shortest))
+	timer := time.NewTimer(shortest + rand.N(2*shortest)) // #nosec G404 -- jitter
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -12,6 +12,7 @@ import (
 	"log"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/userapi/userapi"
@@ -26,7 +27,7 @@ func main() {
 		log.Fatal(err)
 	}
 	log.Println("listening on http://127.0.0.1:8081")
-	log.Fatal(http.ListenAndServe("127.0.0.1:8081", router))
+	log.Fatal((&http.Server{Addr: "127.0.0.1:8081", Handler: router, ReadHeaderTimeout: 10 * time.Second}).ListenAndServe())
 }
 
 func newRouter(ctx context.Context, customersDB, staffDB string, pw userapi.Secret) (http.Handler, error) {

@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/userapi/userapi"
 	"github.com/userapi/userapi/httpadapter"
@@ -33,7 +34,7 @@ func main() {
 		log.Fatal(err)
 	}
 	log.Println("listening on http://" + address)
-	log.Fatal(http.ListenAndServe(address, server))
+	log.Fatal((&http.Server{Addr: address, Handler: server, ReadHeaderTimeout: 10 * time.Second}).ListenAndServe())
 }
 
 func newServer(ctx context.Context, firstURL, secondURL string) (http.Handler, error) {

@@ -11,6 +11,7 @@ import (
 	"log"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/userapi/userapi"
 	"github.com/userapi/userapi/httpadapter"
@@ -28,7 +29,7 @@ func main() {
 		log.Fatal(err)
 	}
 	log.Println("listening on http://127.0.0.1:8081")
-	log.Fatal(http.ListenAndServe("127.0.0.1:8081", server))
+	log.Fatal((&http.Server{Addr: "127.0.0.1:8081", Handler: server, ReadHeaderTimeout: 10 * time.Second}).ListenAndServe())
 }
 
 func newServer(ctx context.Context, db *sql.DB, pw userapi.Secret) (http.Handler, error) {

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/userapi/userapi"
 	"github.com/userapi/userapi/httpadapter"
@@ -33,7 +34,7 @@ func main() {
 		log.Fatal(err)
 	}
 	log.Println("listening on http://127.0.0.1:8081")
-	log.Fatal(http.ListenAndServe("127.0.0.1:8081", server))
+	log.Fatal((&http.Server{Addr: "127.0.0.1:8081", Handler: server, ReadHeaderTimeout: 10 * time.Second}).ListenAndServe())
 }
 
 func mailer() (userapi.Sender, error) {

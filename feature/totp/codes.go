@@ -3,7 +3,7 @@ package totp
 import (
 	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha1"
+	"crypto/sha1" // #nosec G505 -- HMAC-SHA-1 is what RFC 6238 and the apps speak
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base32"

@@ -37,7 +37,7 @@ func Migrations(t *testing.T, open func(t *testing.T) Handle) {
 		}
 	})
 
-	t.Run("ten at once", func(t *testing.T) {
+	t.Run("K08 ten at once", func(t *testing.T) {
 		handle := open(t)
 		var wg sync.WaitGroup
 		errs := make([]error, 10)
@@ -67,7 +67,7 @@ func Migrations(t *testing.T, open func(t *testing.T) Handle) {
 		says(t, st.Migrate(t.Context()), "0003_users.sql:1")
 	})
 
-	t.Run("a database of a newer version is refused", func(t *testing.T) {
+	t.Run("K08 a database of a newer version is refused", func(t *testing.T) {
 		st, db := open(t)()
 		must(t, st.Migrate(t.Context()))
 		run(t, db, `INSERT INTO userapi_migrations (id, checksum, applied_at) VALUES ('9999_future.sql:1', '', 0)`)

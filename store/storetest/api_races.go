@@ -128,7 +128,7 @@ func (s suite) apiRaces(t *testing.T) {
 			return api.Users.Delete(ctx, userapi.System(), id)
 		},
 	} {
-		db.every(t, "nothing issued before "+name+" outlives it", func(t *testing.T, f *tenant) {
+		db.every(t, "A11 nothing issued before "+name+" outlives it", func(t *testing.T, f *tenant) {
 			n := f.nodes()
 			u := n.user("u")
 			first := n.loggedIn(u)
@@ -155,7 +155,7 @@ func (s suite) apiRaces(t *testing.T) {
 		})
 	}
 
-	db.every(t, "no token carries a role that was taken before", func(t *testing.T, f *tenant) {
+	db.every(t, "H07 no token carries a role that was taken before", func(t *testing.T, f *tenant) {
 		n := f.nodes()
 		role := f.role(f.key("role"))
 		u := n.user("u", role)
@@ -194,7 +194,7 @@ func (s suite) apiRaces(t *testing.T) {
 		}
 	})
 
-	db.every(t, "of many refreshes with one token all get the same successor", func(t *testing.T, f *tenant) {
+	db.every(t, "B02 of many refreshes with one token all get the same successor", func(t *testing.T, f *tenant) {
 		n := f.nodes()
 		u := n.user("u")
 		tokens := n.loggedIn(u)
@@ -213,7 +213,7 @@ func (s suite) apiRaces(t *testing.T) {
 		same(t, len(f.sessionsOf(u.ID)), 1, "sessions")
 	})
 
-	db.every(t, "nothing issued in a session outlives its logout", func(t *testing.T, f *tenant) {
+	db.every(t, "B04 nothing issued in a session outlives its logout", func(t *testing.T, f *tenant) {
 		n := f.nodes()
 		u := n.user("u")
 		first, other := n.loggedIn(u), n.loggedIn(u)
@@ -233,7 +233,7 @@ func (s suite) apiRaces(t *testing.T) {
 		n.actor(other)
 	})
 
-	db.every(t, "a hash upgrade at login loses against a new password", func(t *testing.T, f *tenant) {
+	db.every(t, "C10 a hash upgrade at login loses against a new password", func(t *testing.T, f *tenant) {
 		old := f.nodes(func(cfg *userapi.Config) { cfg.Password.Argon2id.MemoryKiB = 16 })
 		u := old.user("u")
 		n := f.nodes()
@@ -253,7 +253,7 @@ func (s suite) apiRaces(t *testing.T) {
 		must(t, err)
 	})
 
-	db.every(t, "a hash is upgraded once, and no login fails because of it", func(t *testing.T, f *tenant) {
+	db.every(t, "C10 a hash is upgraded once, and no login fails because of it", func(t *testing.T, f *tenant) {
 		u := f.nodes(func(cfg *userapi.Config) { cfg.Password.Argon2id.MemoryKiB = 16 }).user("u")
 		before := f.read(u.ID)
 		n := f.nodes()
@@ -266,7 +266,7 @@ func (s suite) apiRaces(t *testing.T) {
 		same(t, after.Version, before.Version+1, "version after one upgrade")
 	})
 
-	db.every(t, "two admins who demote each other leave one", func(t *testing.T, f *tenant) {
+	db.every(t, "H06 two admins who demote each other leave one", func(t *testing.T, f *tenant) {
 		n := f.nodes()
 		admin := f.role(userapi.RoleAdmin)
 		users := []userapi.User{n.user("a", admin), n.user("b", admin)}
@@ -286,7 +286,7 @@ func (s suite) apiRaces(t *testing.T) {
 		same(t, left, 1, "admins left")
 	})
 
-	db.every(t, "one e-mail address in many spellings registers once", func(t *testing.T, f *tenant) {
+	db.every(t, "F06 one e-mail address in many spellings registers once", func(t *testing.T, f *tenant) {
 		n := f.nodes()
 		issued := make([]userapi.Tokens, racers)
 		results := n.race(racers, func(i int, api *userapi.API) (err error) {
@@ -306,7 +306,7 @@ func (s suite) apiRaces(t *testing.T) {
 		same(t, n.actor(issued[slices.Index(results, nil)]).UserID(), users[0].ID, "who is logged in")
 	})
 
-	db.every(t, "many nodes that start at once make one admin", func(t *testing.T, f *tenant) {
+	db.every(t, "H17 many nodes that start at once make one admin", func(t *testing.T, f *tenant) {
 		n := f.nodes()
 		first := userapi.Bootstrap{Customer: f.key("c"), Username: f.key("admin"), Password: oldPassword}
 		made := make([]bool, racers)
@@ -321,7 +321,7 @@ func (s suite) apiRaces(t *testing.T) {
 		same(t, f.read(users[0].ID).HasRole(userapi.RoleAdmin), true, "whether it is an admin")
 	})
 
-	db.every(t, "the cap of sessions holds for parallel logins", func(t *testing.T, f *tenant) {
+	db.every(t, "B12 the cap of sessions holds for parallel logins", func(t *testing.T, f *tenant) {
 		const most = 5
 		n := f.nodes(func(cfg *userapi.Config) { cfg.SessionsPerUser = most })
 		u := n.user("u")

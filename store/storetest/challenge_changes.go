@@ -57,7 +57,7 @@ func (s suite) challengeChanges(t *testing.T) {
 			f.refused(userapi.ErrChanged, func() error { return f.ChangeUser(t.Context(), w) }, a.ID)
 			w.Scope = userapi.Scope{Customer: newID()}
 			f.refused(userapi.ErrNotFound, func() error { return f.ChangeUser(t.Context(), w) }, a.ID)
-			same(t, f.recorded(w.Event), false, "whether a refused change left its event")
+			same(t, f.recorded(w.Event), false, "L05: whether a refused change left its event")
 		}
 	})
 
@@ -92,7 +92,7 @@ func (s suite) challengeChanges(t *testing.T) {
 					refusal.edit(w)
 				})
 				f.refused(refusal.wanted, func() error { return f.ChangeUser(t.Context(), w) }, a.ID, holder.ID)
-				same(t, f.recorded(w.Event), false, "whether a refused change left its event")
+				same(t, f.recorded(w.Event), false, "L05: whether a refused change left its event")
 			})
 		}
 		f.t = t

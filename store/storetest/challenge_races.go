@@ -10,7 +10,7 @@ import (
 
 func (s suite) challengeRaces(t *testing.T) {
 	db := s.database(t)
-	db.every(t, "a challenge is consumed by one change", func(t *testing.T, f *tenant) {
+	db.every(t, "D01 a challenge is consumed by one change", func(t *testing.T, f *tenant) {
 		a := f.add()
 		out := f.pose(userapi.PurposeReset, a.ID)
 		results := db.race(racers, func(i int, st userapi.Store) error {
@@ -33,7 +33,7 @@ func (s suite) challengeRaces(t *testing.T) {
 		f.leaves()
 	})
 
-	db.every(t, "tries are handed out as often as there are, each with its number", func(t *testing.T, f *tenant) {
+	db.every(t, "D03 tries are handed out as often as there are, each with its number", func(t *testing.T, f *tenant) {
 		const most = 7
 		out := f.outgoing(userapi.PurposePhone, f.add().ID, func(ch *userapi.Challenge) { ch.MaxTries = most })
 		must(t, f.send(out))
@@ -80,7 +80,7 @@ func (s suite) challengeRaces(t *testing.T) {
 		})
 	}
 
-	db.every(t, "no challenge outlives the change that voids it", func(t *testing.T, f *tenant) {
+	db.every(t, "D06 no challenge outlives the change that voids it", func(t *testing.T, f *tenant) {
 		a := f.add()
 		posed := f.posedInTurn(a)
 		change := f.update(a, func(w *userapi.UserUpdate) { w.Voids = []userapi.Purpose{userapi.PurposeReset, userapi.PurposeEmail} })
@@ -198,7 +198,7 @@ func (s suite) messageRaces(t *testing.T, db database) {
 }
 
 func (s suite) phoneRaces(t *testing.T, db database) {
-	db.every(t, "many prove the phone of another, one gets it", func(t *testing.T, f *tenant) {
+	db.every(t, "F08 many prove the phone of another, one gets it", func(t *testing.T, f *tenant) {
 		holder := f.add(func(a *userapi.Account) { a.Phone, a.PhoneVerified = "+4947"+digits(), true })
 		accounts := f.accounts(racers/4, func(a *userapi.Account) { a.Phone, a.PhoneVerified = "+4948"+digits(), true })
 		for i := range accounts {

@@ -88,7 +88,7 @@ func (s suite) challenges(t *testing.T) {
 		for _, version := range []int64{0, 1, 3, -1} {
 			w := userapi.ChallengeInsert{Outgoing: f.outgoing(userapi.PurposeReset, a.ID), IfVersion: version, Event: f.event(userapi.EventResetAsked)}
 			f.refused(userapi.ErrChanged, func() error { return f.InsertChallenge(t.Context(), w) }, a.ID)
-			same(t, f.recorded(w.Event), false, "whether a refused challenge left its event")
+			same(t, f.recorded(w.Event), false, "L05: whether a refused challenge left its event")
 		}
 		f.wantTry(byID(old), old, 1)
 		w := userapi.ChallengeInsert{Outgoing: f.outgoing(userapi.PurposeReset, newID()), Event: f.event(userapi.EventResetAsked)}

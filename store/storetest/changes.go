@@ -156,19 +156,21 @@ func (s suite) changes(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				f.t = t
-				f.refused(refusal.wanted, func() error {
-					return f.ChangeUser(t.Context(), f.update(a, func(w *userapi.UserUpdate) {
-						w.Account.Name, w.Account.Epoch, w.Account.PasswordHash = "changed", a.Epoch+1, "changed"
-						w.SetRoles, w.Account.Roles, w.EndSessions, w.Revoke = true, []userapi.Role{role}, true, f.revocations(a.ID)
-						refusal.edit(w)
-					}))
-				}, a.ID, holder.ID)
+				w := f.update(a, func(w *userapi.UserUpdate) {
+					w.Account.Name, w.Account.Epoch, w.Account.PasswordHash = "changed", a.Epoch+1, "changed"
+					w.SetRoles, w.Account.Roles, w.EndSessions, w.Revoke = true, []userapi.Role{role}, true, f.revocations(a.ID)
+					refusal.edit(w)
+				})
+				f.refused(refusal.wanted, func() error { return f.ChangeUser(t.Context(), w) }, a.ID, holder.ID)
+				same(t, f.recorded(w.Event), false, "L05: whether a refused change left its event")
 			})
 		}
 		f.t = t
-		must(t, f.ChangeUser(t.Context(), f.update(a, func(w *userapi.UserUpdate) {
+		w := f.update(a, func(w *userapi.UserUpdate) {
 			w.SetRoles, w.Account.Roles, w.EndSessions, w.Revoke = true, []userapi.Role{role}, true, f.revocations(a.ID)
-		})))
+		})
+		must(t, f.ChangeUser(t.Context(), w))
+		same(t, f.recorded(w.Event), true, "L05: whether the event is there")
 		if !f.hasRevocation(userapi.RevokeUser, a.ID) {
 			t.Fatal("the revocation is missing")
 		}

@@ -12,7 +12,7 @@ import (
 func (s suite) contexts(t *testing.T) {
 	db := s.database(t)
 
-	t.Run("a write whose caller has gone is not done", func(t *testing.T) {
+	t.Run("K01 a write whose caller has gone is not done", func(t *testing.T) {
 		f := db.tenant(t)
 		a, gone := f.add(), f.add()
 		open, ended := f.open(a), f.open(a)
@@ -226,7 +226,7 @@ func (s suite) contexts(t *testing.T) {
 		}
 	})
 
-	t.Run("a write cut short is whole or absent", func(t *testing.T) {
+	t.Run("K01 a write cut short is whole or absent", func(t *testing.T) {
 		f := db.tenant(t)
 		roles := []userapi.Role{f.role(f.key("1")), f.role(f.key("2"))}
 		for i := range 30 {

@@ -111,7 +111,7 @@ func (s suite) memberships(t *testing.T) {
 		}
 	})
 
-	t.Run("another customer's user has no membership to see, to give or to take", func(t *testing.T) {
+	t.Run("H01 another customer's user has no membership to see, to give or to take", func(t *testing.T) {
 		f := db.tenant(t)
 		a, doc := f.add(), f.key("1")
 		stranger := f.add(func(a *userapi.Account) { a.CustomerID = f.addCustomer(0) })
@@ -319,7 +319,7 @@ func (s suite) membershipRaces(t *testing.T) {
 			}))
 		},
 	} {
-		db.every(t, "no membership outlives that its account is "+name, func(t *testing.T, f *tenant) {
+		db.every(t, "L06 no membership outlives that its account is "+name, func(t *testing.T, f *tenant) {
 			must(t, f.InsertCustomer(t.Context(), userapi.CustomerWrite{
 				Customer: userapi.Customer{ID: "another customer of " + f.tag}, Event: f.event(userapi.EventCustomerCreated),
 			}))

@@ -170,7 +170,7 @@ func (s suite) proofs(t *testing.T) {
 	db := s.database(t)
 	db.rounds = apiRounds
 	for _, one := range proofs {
-		db.every(t, "races: "+one.name+" is proven once", func(t *testing.T, f *tenant) {
+		db.every(t, "D01 races: "+one.name+" is proven once", func(t *testing.T, f *tenant) {
 			p := f.proving()
 			to, ask, answer, done := one.begin(p)
 			must(t, ask(p.apis[0]))
@@ -179,7 +179,7 @@ func (s suite) proofs(t *testing.T) {
 			same(t, winners(t, results, one.refusal), 1, "winners")
 			same(t, done(), true, "done")
 		})
-		t.Run("crashes: "+one.name+" is proven whole or not at all", func(t *testing.T) { one.crashes(t, db) })
+		t.Run("K01 crashes: "+one.name+" is proven whole or not at all", func(t *testing.T) { one.crashes(t, db) })
 	}
 	db.every(t, "races: a number of nobody's is proven once", func(t *testing.T, f *tenant) {
 		p := f.proving()
@@ -191,7 +191,7 @@ func (s suite) proofs(t *testing.T) {
 			return err
 		}), userapi.ErrInvalidCode)
 	})
-	db.every(t, "races: a number that many prove at once has one holder", func(t *testing.T, f *tenant) {
+	db.every(t, "F08 races: a number that many prove at once has one holder", func(t *testing.T, f *tenant) {
 		p := f.proving()
 		phone := "+4930" + digits()
 		codes, actors, users := make([]userapi.Secret, 8), make([]userapi.Actor, 8), make([]userapi.User, 8)
@@ -214,7 +214,7 @@ func (s suite) proofs(t *testing.T) {
 		}
 		same(t, holders, 1, "holders")
 	})
-	db.every(t, "races: a burst of wrong codes gets five tries", func(t *testing.T, f *tenant) {
+	db.every(t, "D03 races: a burst of wrong codes gets five tries", func(t *testing.T, f *tenant) {
 		p := f.proving()
 		_, actor := p.mailed(true)
 		phone := "+4930" + digits()

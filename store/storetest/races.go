@@ -75,7 +75,7 @@ func one(t *testing.T, results []error, documented ...error) {
 
 func (s suite) races(t *testing.T) {
 	db := s.database(t)
-	db.every(t, "one e-mail address, one account", func(t *testing.T, f *tenant) {
+	db.every(t, "F06 one e-mail address, one account", func(t *testing.T, f *tenant) {
 		accounts := f.accounts(racers, func(a *userapi.Account) { a.EmailKey = f.key("@x") })
 		one(t, db.race(racers, func(i int, st userapi.Store) error {
 			return st.InsertUser(t.Context(), userapi.UserInsert{Account: accounts[i], Event: f.event(userapi.EventUserCreated)})
@@ -83,7 +83,7 @@ func (s suite) races(t *testing.T) {
 		same(t, len(f.list(userapi.UserFilter{})), 1, "accounts")
 	})
 
-	db.every(t, "one username, one account", func(t *testing.T, f *tenant) {
+	db.every(t, "F06 one username, one account", func(t *testing.T, f *tenant) {
 		accounts := f.accounts(racers, func(a *userapi.Account) { a.UsernameKey = f.key("name") })
 		one(t, db.race(racers, func(i int, st userapi.Store) error {
 			return st.InsertUser(t.Context(), userapi.UserInsert{Account: accounts[i], Event: f.event(userapi.EventUserCreated)})
@@ -99,7 +99,7 @@ func (s suite) races(t *testing.T) {
 		}), userapi.ErrIDTaken)
 	})
 
-	db.every(t, "many prove one phone, one has it", func(t *testing.T, f *tenant) {
+	db.every(t, "F06 many prove one phone, one has it", func(t *testing.T, f *tenant) {
 		phone := "+4939" + digits()
 		accounts := f.accounts(racers/4, func(a *userapi.Account) { a.Phone = phone })
 		for i := range accounts {
@@ -186,7 +186,7 @@ func (s suite) races(t *testing.T) {
 		same(t, f.read(a.ID).PasswordHash, fmt.Sprint(slices.Index(results, nil)), "hash")
 	})
 
-	db.every(t, "a hash upgrade never undoes a password change", func(t *testing.T, f *tenant) {
+	db.every(t, "C10 a hash upgrade never undoes a password change", func(t *testing.T, f *tenant) {
 		a := f.add()
 		results := db.race(racers, func(i int, st userapi.Store) error {
 			if i%16 == 5 {
@@ -242,7 +242,7 @@ func (s suite) races(t *testing.T) {
 		same(t, len(f.list(userapi.UserFilter{Active: &active})), room, "active accounts")
 	})
 
-	db.every(t, "an admin stays, whoever removes whom", func(t *testing.T, f *tenant) {
+	db.every(t, "H06 an admin stays, whoever removes whom", func(t *testing.T, f *tenant) {
 		const admins = 16
 		role, elsewhere := f.role(userapi.RoleAdmin), f.addCustomer(0)
 		accounts := f.accounts(admins, func(a *userapi.Account) { a.Roles = []userapi.Role{role} })
@@ -277,7 +277,7 @@ func (s suite) races(t *testing.T) {
 		same(t, left, 1, "active admins left")
 	})
 
-	db.every(t, "two admins who remove each other leave one", func(t *testing.T, f *tenant) {
+	db.every(t, "H06 two admins who remove each other leave one", func(t *testing.T, f *tenant) {
 		role := f.role(userapi.RoleAdmin)
 		pair := []userapi.Account{
 			f.add(func(a *userapi.Account) { a.Roles = []userapi.Role{role} }), f.add(func(a *userapi.Account) { a.Roles = []userapi.Role{role} }),

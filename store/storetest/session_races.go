@@ -10,7 +10,7 @@ import (
 
 func (s suite) sessionRaces(t *testing.T) {
 	db := s.database(t)
-	db.every(t, "of many refreshes with one counter, one is done", func(t *testing.T, f *tenant) {
+	db.every(t, "B02 of many refreshes with one counter, one is done", func(t *testing.T, f *tenant) {
 		a := f.add()
 		open := f.open(a)
 		one(t, db.race(racers, func(_ int, st userapi.Store) error {
@@ -21,7 +21,7 @@ func (s suite) sessionRaces(t *testing.T) {
 		same(t, got.Session.Counter, open.Counter+1, "counter")
 	})
 
-	db.every(t, "a session is ended once, and refreshed no more", func(t *testing.T, f *tenant) {
+	db.every(t, "B04 a session is ended once, and refreshed no more", func(t *testing.T, f *tenant) {
 		a := f.add()
 		open := f.open(a)
 		results := db.race(racers, func(i int, st userapi.Store) error {
@@ -41,7 +41,7 @@ func (s suite) sessionRaces(t *testing.T) {
 		is(t, err, userapi.ErrNotFound)
 	})
 
-	db.every(t, "a limit lets exactly its number pass", func(t *testing.T, f *tenant) {
+	db.every(t, "J05 a limit lets exactly its number pass", func(t *testing.T, f *tenant) {
 		takes := []userapi.LimitTake{{Key: f.key("a"), Max: 20, Window: time.Hour}, {Key: f.key("b"), Max: 7, Window: time.Hour}}
 		passed := db.race(racers, func(i int, st userapi.Store) error {
 			mine := slices.Clone(takes)
@@ -85,7 +85,7 @@ func (s suite) sessionRaces(t *testing.T) {
 		}
 	})
 
-	db.every(t, "no session outlives the epoch it was opened under", func(t *testing.T, f *tenant) {
+	db.every(t, "A11 no session outlives the epoch it was opened under", func(t *testing.T, f *tenant) {
 		a := f.add()
 		open := f.openings(a, racers)
 		old := f.open(a)
@@ -108,7 +108,7 @@ func (s suite) sessionRaces(t *testing.T) {
 		is(t, f.RotateSession(t.Context(), rotation(old, a.Epoch, f.now)), userapi.ErrChanged)
 	})
 
-	db.every(t, "no session is opened for an account that is deactivated or deleted meanwhile", func(t *testing.T, f *tenant) {
+	db.every(t, "A10 no session is opened for an account that is deactivated or deleted meanwhile", func(t *testing.T, f *tenant) {
 		off, gone := f.add(), f.add()
 		open := append(f.openings(off, racers/2), f.openings(gone, racers/2)...)
 		results := db.race(racers, func(i int, st userapi.Store) error {
@@ -129,7 +129,7 @@ func (s suite) sessionRaces(t *testing.T) {
 		}
 	})
 
-	db.every(t, "the cap of sessions holds, and every session pushed out is revoked", func(t *testing.T, f *tenant) {
+	db.every(t, "B12 the cap of sessions holds, and every session pushed out is revoked", func(t *testing.T, f *tenant) {
 		const most = 5
 		a := f.add()
 		open := f.openings(a, racers)

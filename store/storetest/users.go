@@ -138,7 +138,7 @@ func (s suite) users(t *testing.T) {
 		is(t, err, userapi.ErrNotFound)
 	})
 
-	t.Run("the scope stands before every account", func(t *testing.T) {
+	t.Run("H01 the scope stands before every account", func(t *testing.T) {
 		f := db.tenant(t)
 		a := f.add(func(a *userapi.Account) { a.EmailKey, a.Phone, a.PhoneVerified = f.key("@x"), "+4931"+digits(), true })
 		f.open(a)

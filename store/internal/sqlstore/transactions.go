@@ -208,7 +208,7 @@ func (s *Store) pause(ctx context.Context, try int) bool {
 	if s.d.Embedded {
 		most = embedPause
 	}
-	timer := time.NewTimer(rand.N(most) + 1)
+	timer := time.NewTimer(rand.N(most) + 1) // #nosec G404 -- jitter
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
