@@ -172,6 +172,8 @@ func New(cfg Config) (*API, error) {
 	if err != nil {
 		return nil, fmt.Errorf("userapi: %w", err)
 	}
+	// Keys have been made of them. Under a wrong verb, such as %s for an API, fmt prints what lies below without asking it.
+	cfg.Secret, cfg.OldSecrets = "", nil
 	return assemble(&core{
 		cfg: cfg, store: cfg.Store, hooks: cfg.Hooks, log: cfg.Logger, tokens: keys, hashes: hashes, gate: &gate{keys: map[string]*gateKey{}, noted: map[string]time.Time{}},
 		wake: make(chan struct{}, 1), keys: newRecent[checkedKey](cfg.KeyCache), logins: newRecent[checkedLogin](cfg.KeyCache),
