@@ -381,6 +381,81 @@ func TestKeys_B13_a_thief_who_was_shut_out_leaves_no_key(t *testing.T) {
 	w.login("anna", password)
 }
 
+// The session may end between the look at it and the write.
+func TestKeys_B13_a_thief_who_is_just_being_shut_out_leaves_no_key(t *testing.T) {
+	w := newWorld(t, nil)
+	anna := w.user("default", "anna")
+	k, _ := w.key(userapi.System(), anna.ID, "hers", userapi.ScopeRead)
+	for _, logout := range []func(userapi.Tokens){
+		func(tokens userapi.Tokens) { require.NoError(t, w.Auth.Logout(ctx, anonymous(), tokens.Refresh)) },
+		func(userapi.Tokens) { require.NoError(t, w.Sessions.EndAll(ctx, userapi.System(), anna.ID)) },
+	} {
+		tokens, thief := w.login("anna", password)
+		st := &overtaken{Store: w.store, before: func() { logout(tokens) }}
+		late := w.second(func(c *userapi.Config) { c.Store = st })
+		_, _, err := late.Keys.Create(ctx, thief, anna.ID, userapi.NewAPIKey{Name: "more"})
+		require.ErrorIs(t, err, userapi.ErrTokenRevoked)
+		tokens, thief = w.login("anna", password)
+		st.before = func() { logout(tokens) }
+		_, err = late.Keys.Change(ctx, thief, k.ID, userapi.APIKeyChange{Scopes: &[]string{userapi.ScopeFull}})
+		require.ErrorIs(t, err, userapi.ErrTokenRevoked)
+	}
+	keys, err := w.Keys.List(ctx, userapi.System(), anna.ID)
+	require.NoError(t, err)
+	assert.Equal(t, []userapi.APIKey{k}, keys)
+}
+
+func TestKeys_H05_an_admin_has_no_keys_of_those_who_rank_above(t *testing.T) {
+	w := newWorld(t, func(c *userapi.Config) {
+		c.MayGrant = func(a userapi.Actor, role string) bool { return a.HasRole(userapi.RoleAdmin) && role != "boss" }
+	})
+	w.role("boss")
+	boss := w.user("default", "boss", "boss")
+	k, _ := w.key(userapi.System(), boss.ID, "key")
+	_, admin := w.login("admin", password)
+	_, _, create := w.Keys.Create(ctx, admin, boss.ID, userapi.NewAPIKey{Name: "more"})
+	_, list := w.Keys.List(ctx, admin, boss.ID)
+	_, read := w.Keys.ByID(ctx, admin, k.ID)
+	_, change := w.Keys.Change(ctx, admin, k.ID, userapi.APIKeyChange{})
+	for _, err := range []error{create, list, read, change, w.Keys.Delete(ctx, admin, k.ID)} {
+		assert.ErrorIs(t, err, userapi.ErrForbidden)
+	}
+}
+
+func TestKeys_bounds(t *testing.T) {
+	scopes := make([]string, 33)
+	for i := range scopes {
+		scopes[i] = fmt.Sprint("scope", i)
+	}
+	w := newWorld(t, func(c *userapi.Config) { c.Scopes, c.Grants = scopes, map[string]int64{userapi.GrantAPIKeys: 9} })
+	anna, now := w.user("default", "anna"), w.clock.Now()
+	for i, n := range []userapi.NewAPIKey{
+		{Name: "ab"}, {Name: strings.Repeat("é", 32)}, {Name: "all", Scopes: scopes[:32]}, {Name: "soon over", ExpiresAt: now.Add(time.Millisecond)},
+		{Name: "late", ExpiresAt: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)},
+	} {
+		_, _, err := w.Keys.Create(ctx, userapi.System(), anna.ID, n)
+		assert.NoError(t, err, i)
+	}
+	for _, bad := range []struct {
+		field string
+		n     userapi.NewAPIKey
+	}{
+		{"name", userapi.NewAPIKey{Name: "a"}}, {"name", userapi.NewAPIKey{Name: strings.Repeat("é", 33)}}, {"name", userapi.NewAPIKey{Name: "  a "}},
+		{"scopes", userapi.NewAPIKey{Name: "key", Scopes: scopes}}, {"scopes", userapi.NewAPIKey{Name: "key", Scopes: []string{"scope1", "scope1"}}},
+		{"scopes", userapi.NewAPIKey{Name: "key", Scopes: []string{"scope33"}}},
+		{"expires", userapi.NewAPIKey{Name: "key", ExpiresAt: now}}, {"expires", userapi.NewAPIKey{Name: "key", ExpiresAt: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)}},
+	} {
+		_, _, err := w.Keys.Create(ctx, userapi.System(), anna.ID, bad.n)
+		assert.ErrorIs(t, err, userapi.ErrInvalid)
+		assert.Contains(t, userapi.AsError(err).Fields, bad.field)
+	}
+	_, err := w.Users.Deactivate(ctx, userapi.System(), anna.ID)
+	require.NoError(t, err)
+	_, _, err = w.Keys.Create(ctx, userapi.System(), anna.ID, userapi.NewAPIKey{Name: "key"})
+	assert.ErrorIs(t, err, userapi.ErrInvalid)
+	assert.Contains(t, userapi.AsError(err).Fields, "user_id")
+}
+
 func TestKeys_who_may(t *testing.T) {
 	w := newWorld(t, nil)
 	anna := w.user("default", "anna")

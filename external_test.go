@@ -91,18 +91,32 @@ func TestLoginExternal_lets_nobody_in_who_is_not_vouched_for(t *testing.T) {
 	}
 }
 
-// overtaken does something just before the first write of a credential.
+// overtaken does something just before the first write of a credential or an API key.
 type overtaken struct {
 	userapi.Store
 	before func()
 }
 
-func (s *overtaken) PutCredential(ctx context.Context, w userapi.CredentialWrite) error {
+func (s *overtaken) overtake() {
 	if before := s.before; before != nil {
 		s.before = nil
 		before()
 	}
+}
+
+func (s *overtaken) PutCredential(ctx context.Context, w userapi.CredentialWrite) error {
+	s.overtake()
 	return s.Store.PutCredential(ctx, w)
+}
+
+func (s *overtaken) InsertKey(ctx context.Context, w userapi.KeyInsert) error {
+	s.overtake()
+	return s.Store.InsertKey(ctx, w)
+}
+
+func (s *overtaken) ChangeKey(ctx context.Context, w userapi.KeyUpdate) error {
+	s.overtake()
+	return s.Store.ChangeKey(ctx, w)
 }
 
 // What an account is linked by is what it is at that moment, not what it was when it was found.
