@@ -40,7 +40,17 @@ type reading struct {
 	userapi.Store
 	reads, touches, feeds atomic.Int64
 	old                   atomic.Pointer[userapi.KeyAccount]
+	oldSession            atomic.Pointer[userapi.SessionAccount]
 	fails                 atomic.Bool
+	after                 func() // the next read of a key or session
+}
+
+// read runs what happens between a read and the use of it.
+func (r *reading) read() {
+	if after := r.after; after != nil {
+		r.after = nil
+		after()
+	}
 }
 
 func (r *reading) FindKey(ctx context.Context, scope userapi.Scope, by userapi.KeyRef) (userapi.KeyAccount, error) {
@@ -51,6 +61,7 @@ func (r *reading) FindKey(ctx context.Context, scope userapi.Scope, by userapi.K
 	if old := r.old.Load(); old != nil {
 		return *old, nil
 	}
+	defer r.read()
 	return r.Store.FindKey(ctx, scope, by)
 }
 
@@ -61,6 +72,10 @@ func (r *reading) AccountByID(ctx context.Context, scope userapi.Scope, id strin
 
 func (r *reading) SessionByID(ctx context.Context, id string) (userapi.SessionAccount, error) {
 	r.reads.Add(1)
+	if old := r.oldSession.Load(); old != nil {
+		return *old, nil
+	}
+	defer r.read()
 	return r.Store.SessionByID(ctx, id)
 }
 
@@ -280,6 +295,48 @@ func TestKeys_a_node_that_lags_behind_is_not_believed(t *testing.T) {
 			w.keyRefused(api, secret)
 		})
 	}
+}
+
+// What was read before everything was revoked does not speak for the time after it; nor does what was read by a clock that
+// has jumped back since.
+func TestKeys_K07_what_was_read_before_is_not_believed_after(t *testing.T) {
+	w := newWorld(t, nil)
+	anna := w.user("default", "anna")
+	k, secret := w.key(userapi.System(), anna.ID, "key", userapi.ScopeFull)
+	api, r := w.node(func(c *userapi.Config) { c.Staleness = time.Minute })
+	w.keyHolds(api, secret)
+	w.clock.add(time.Minute)
+	r.after = func() { require.NoError(t, api.Sessions.RevokeAll(ctx, userapi.System())) }
+	w.keyHolds(api, secret) // it came in before
+	assert.Nil(t, r.after)
+	w.keyRefused(api, secret)
+	_, err := w.Keys.Change(ctx, userapi.System(), k.ID, userapi.APIKeyChange{Active: ptr(true)})
+	require.NoError(t, err)
+	w.clock.add(time.Minute)
+	w.keyHolds(api, secret)
+	reads := r.reads.Load()
+	w.clock.add(-time.Hour)
+	w.keyHolds(api, secret)
+	assert.Equal(t, reads+1, r.reads.Load())
+}
+
+func TestKeys_wrong_ones_are_counted_for_the_address(t *testing.T) {
+	w := newWorld(t, func(c *userapi.Config) {
+		c.Limits = userapi.Limits{userapi.LimitKey: {{Max: 3, Window: time.Minute, Per: userapi.PerAddress}}}
+	})
+	anna := w.user("default", "anna")
+	k, secret := w.key(userapi.System(), anna.ID, "key")
+	_, other := w.key(userapi.System(), anna.ID, "other")
+	_, err := w.Keys.Change(ctx, userapi.System(), k.ID, userapi.APIKeyChange{Active: ptr(false)})
+	require.NoError(t, err)
+	for range 3 {
+		w.keyRefused(w.API, secret)
+	}
+	_, err = w.Auth.AuthenticateKey(ctx, anonymous(), secret)
+	assert.ErrorIs(t, err, userapi.ErrRateLimited)
+	w.keyHolds(w.API, other)
+	w.clock.add(time.Minute)
+	w.keyRefused(w.API, secret)
 }
 
 func TestKeys_K02_the_check_fails_closed(t *testing.T) {
