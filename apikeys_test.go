@@ -2,7 +2,10 @@ package userapi_test
 
 import (
 	"context"
+	"encoding/base32"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -320,6 +323,30 @@ func TestKeys_K07_what_was_read_before_is_not_believed_after(t *testing.T) {
 	assert.Equal(t, reads+1, r.reads.Load())
 }
 
+// forged is a key of this prefix with another's secret, whose checksum is right.
+func forged(prefix, other userapi.Secret) userapi.Secret {
+	body := string(prefix[:12] + other[12:65])
+	sum := binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE([]byte(body)))
+	return userapi.Secret(body + base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum))
+}
+
+func TestKeys_H10_the_secret_is_compared(t *testing.T) {
+	w := newWorld(t, func(c *userapi.Config) {
+		c.Limits = userapi.Limits{userapi.LimitKey: {{Max: 3, Window: time.Minute, Per: userapi.PerAddress}}}
+	})
+	anna := w.user("default", "anna")
+	_, one := w.key(userapi.System(), anna.ID, "one")
+	_, two := w.key(userapi.System(), anna.ID, "two")
+	w.keyHolds(w.API, forged(one, one))
+	for range 3 { // neither is it remembered
+		w.keyRefused(w.API, forged(one, two))
+	}
+	_, err := w.Auth.AuthenticateKey(ctx, anonymous(), forged(two, one))
+	assert.ErrorIs(t, err, userapi.ErrRateLimited)
+	w.keyHolds(w.API, one)
+	w.keyHolds(w.API, two)
+}
+
 func TestKeys_wrong_ones_are_counted_for_the_address(t *testing.T) {
 	w := newWorld(t, func(c *userapi.Config) {
 		c.Limits = userapi.Limits{userapi.LimitKey: {{Max: 3, Window: time.Minute, Per: userapi.PerAddress}}}
@@ -432,9 +459,17 @@ func TestKeys_B13_a_thief_who_was_shut_out_leaves_no_key(t *testing.T) {
 	require.ErrorIs(t, err, userapi.ErrTokenRevoked)
 	w.keyHolds(w.API, secret)
 	byKey := w.keyHolds(w.API, secret).Actor()
-	require.NoError(t, w.Keys.Delete(ctx, userapi.System(), k.ID))
-	_, _, err = w.Users.Change(ctx, byKey, anna.ID, userapi.UserChange{Password: ptr(another), CurrentPassword: password})
-	require.ErrorIs(t, err, userapi.ErrTokenRevoked, "neither does one whose key is gone set a password")
+	for _, end := range []func() error{
+		func() error {
+			_, err := w.Keys.Change(ctx, userapi.System(), k.ID, userapi.APIKeyChange{Active: ptr(false)})
+			return err
+		},
+		func() error { return w.Keys.Delete(ctx, userapi.System(), k.ID) },
+	} {
+		require.NoError(t, end())
+		_, _, err = w.Users.Change(ctx, byKey, anna.ID, userapi.UserChange{Password: ptr(another), CurrentPassword: password})
+		require.ErrorIs(t, err, userapi.ErrTokenRevoked, "neither does one whose key is gone set a password")
+	}
 	w.login("anna", password)
 }
 
@@ -506,7 +541,23 @@ func TestKeys_bounds(t *testing.T) {
 		assert.ErrorIs(t, err, userapi.ErrInvalid)
 		assert.Contains(t, userapi.AsError(err).Fields, bad.field)
 	}
-	_, err := w.Users.Deactivate(ctx, userapi.System(), anna.ID)
+	for _, n := range []userapi.NewAPIKey{{Name: "six"}, {Name: "seven"}, {Name: "eight"}, {Name: "nine"}} {
+		_, _, err := w.Keys.Create(ctx, userapi.System(), anna.ID, n)
+		require.NoError(t, err)
+	}
+	w.clock.add(time.Millisecond)
+	w.key(userapi.System(), anna.ID, "in its place")
+	keys, err := w.Keys.List(ctx, userapi.System(), anna.ID)
+	require.NoError(t, err)
+	for _, k := range keys {
+		for _, active := range []bool{false, true} {
+			if !k.ExpiresAt.IsZero() && k.ExpiresAt.Year() < 9999 {
+				_, err := w.Keys.Change(ctx, userapi.System(), k.ID, userapi.APIKeyChange{Active: &active})
+				assert.NoError(t, err, "what is over takes no place")
+			}
+		}
+	}
+	_, err = w.Users.Deactivate(ctx, userapi.System(), anna.ID)
 	require.NoError(t, err)
 	_, _, err = w.Keys.Create(ctx, userapi.System(), anna.ID, userapi.NewAPIKey{Name: "key"})
 	assert.ErrorIs(t, err, userapi.ErrInvalid)
