@@ -60,7 +60,8 @@ type Keys struct{ *core }
 func (k *Keys) Scopes() []string { return slices.Clone(k.cfg.Scopes) }
 
 // Create makes an API key. The Secret is the whole key, "prefix.secret", at most 96 bytes: it is shown this once, of the
-// secret part only a hash is kept. An owner has as many usable keys (active, not expired) as the grant "apikeys" says.
+// secret part only a hash is kept. An owner has as many usable keys (active, not expired) as the grant "apikeys" says, and at most
+// 100 more that are not.
 //
 // ErrForbidden, ErrNotFound; ErrInvalid with field "name", "scopes", "expires", or "user_id" for an inactive owner; ErrKeyQuota,
 // with the number in the field "allowed"; ErrKeyNameTaken; ErrTokenRevoked when the actor's session has ended.
@@ -92,7 +93,7 @@ func (k *Keys) Create(ctx context.Context, actor Actor, userID string, n NewAPIK
 			return fail(err)
 		}
 		err = k.wrote(k.store.InsertKey(ctx, KeyInsert{
-			Scope: actor.scope(), Key: key, IfEpoch: acc.Epoch, IfSession: actor.identity.SessionID(), Cap: most,
+			Scope: actor.scope(), Key: key, IfEpoch: acc.Epoch, IfSession: actor.identity.SessionID(), Cap: most, CapOfAll: most + maxUnusable,
 			Event: k.keyEvent(actor, EventKeyCreated, acc.User, key.ID, strings.Join(key.Scopes, ",")),
 		}))
 		switch {
@@ -104,6 +105,9 @@ func (k *Keys) Create(ctx context.Context, actor Actor, userID string, n NewAPIK
 	}
 	return fail(ErrUnavailable)
 }
+
+// maxUnusable bounds what somebody makes who disables one key after the other.
+const maxUnusable = 100
 
 // managingKeys refuses API keys: who finds one must not make others of it.
 func (a Actor) managingKeys() error {

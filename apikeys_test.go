@@ -497,6 +497,24 @@ func TestKeys_B13_a_thief_who_is_just_being_shut_out_leaves_no_key(t *testing.T)
 	assert.Equal(t, []userapi.APIKey{k}, keys)
 }
 
+func TestKeys_those_that_are_disabled_are_bounded_too(t *testing.T) {
+	w := newWorld(t, func(c *userapi.Config) { c.Grants = map[string]int64{userapi.GrantAPIKeys: 1} })
+	anna := w.user("default", "anna")
+	var last userapi.APIKey
+	for i := range 100 {
+		last, _ = w.key(userapi.System(), anna.ID, fmt.Sprint("key ", i))
+		_, err := w.Keys.Change(ctx, userapi.System(), last.ID, userapi.APIKeyChange{Active: ptr(false)})
+		require.NoError(t, err)
+	}
+	usable, _ := w.key(userapi.System(), anna.ID, "usable")
+	_, err := w.Keys.Change(ctx, userapi.System(), usable.ID, userapi.APIKeyChange{Active: ptr(false)})
+	require.NoError(t, err)
+	_, _, err = w.Keys.Create(ctx, userapi.System(), anna.ID, userapi.NewAPIKey{Name: "one more"})
+	require.ErrorIs(t, err, userapi.ErrKeyQuota)
+	require.NoError(t, w.Keys.Delete(ctx, userapi.System(), last.ID))
+	w.key(userapi.System(), anna.ID, "in its place")
+}
+
 func TestKeys_H05_an_admin_has_no_keys_of_those_who_rank_above(t *testing.T) {
 	w := newWorld(t, func(c *userapi.Config) {
 		c.MayGrant = func(a userapi.Actor, role string) bool { return a.HasRole(userapi.RoleAdmin) && role != "boss" }

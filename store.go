@@ -541,7 +541,8 @@ type KeyStore interface {
 	// InsertKey adds a key (Version 1) if its owner is in scope, active and still at w.IfEpoch, and the session w.IfSession is
 	// there, else ErrChanged. It starts by changing the owner's row and then that of the session, so that it conflicts with
 	// whatever ends trust, on every node of a cluster; the owner's Version stays. Then ErrKeyQuota unless the owner has fewer
-	// than w.Cap other keys that are active and have not expired at CreatedAt; ErrKeyNameTaken; ErrIDTaken (id or prefix).
+	// than w.Cap other keys that are active and have not expired at CreatedAt, and fewer than w.CapOfAll in all; ErrKeyNameTaken;
+	// ErrIDTaken (id or prefix).
 	InsertKey(ctx context.Context, w KeyInsert) error
 	// ChangeKey replaces name, scopes and Active of the owner's key w.Key.ID. It starts as InsertKey, but raises the owner's Version,
 	// so that nothing is done any more that was decided on with the key as it was. ErrNotFound without such a key in scope;
@@ -561,6 +562,7 @@ type KeyInsert struct {
 	IfEpoch   int64  // of the owner
 	IfSession string // the session it is made in; "" = none
 	Cap       int64
+	CapOfAll  int64
 	Event     Event
 }
 

@@ -58,7 +58,13 @@ func (s *Store) InsertKey(ctx context.Context, w userapi.KeyInsert) error {
 	if !ok || !w.Scope.Holds(a.CustomerID) || !a.Active || a.Epoch != w.IfEpoch || !s.inside(w.IfSession) {
 		return userapi.ErrChanged
 	}
-	if !s.hasRoomForKey(w.Key, w.Key.CreatedAt, w.Cap) {
+	var all int64
+	for _, k := range s.keys {
+		if k.UserID == a.ID {
+			all++
+		}
+	}
+	if all >= w.CapOfAll || !s.hasRoomForKey(w.Key, w.Key.CreatedAt, w.Cap) {
 		return userapi.ErrKeyQuota
 	}
 	for _, k := range s.keys {

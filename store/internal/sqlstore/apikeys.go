@@ -125,6 +125,13 @@ func (s *Store) InsertKey(ctx context.Context, w userapi.KeyInsert) error {
 		if err := s.hasRoomForKey(ctx, q, k.APIKey, k.CreatedAt, w.Cap); err != nil {
 			return err
 		}
+		var all []int64
+		if err := q.query(ctx, &all, `SELECT COUNT(*) FROM userapi_keys WHERE user_id = ?`+s.share(), k.UserID); err != nil {
+			return err
+		}
+		if all[0] >= w.CapOfAll {
+			return userapi.ErrKeyQuota
+		}
 		_, err = q.exec(ctx, `INSERT INTO userapi_keys
 			(id, user_id, name, name_key, prefix, hash, scopes, active, expires_at, created_at, last_used_at, version)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)`,
