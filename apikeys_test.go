@@ -165,6 +165,14 @@ func TestKeys_H10_a_key_that_was_just_checked_costs_no_read(t *testing.T) {
 	assert.Equal(t, first, r.reads.Load()+r.feeds.Load())
 	assert.EqualValues(t, 1, r.touches.Load())
 
+	more, feeds := w.node(nil)
+	w.keyHolds(more, secret)
+	for range 5 {
+		w.clock.add(time.Second)
+		w.keyHolds(more, secret)
+	}
+	assert.Equal(t, []int64{1, 6}, []int64{feeds.reads.Load(), feeds.feeds.Load()}, "what is known of the feed already ends nothing")
+
 	// It is checked as a whole all the same: that it was good a moment ago makes nothing else good.
 	prefix, _, _ := strings.Cut(string(secret), ".")
 	_, other, _ := strings.Cut(string(second), ".")

@@ -91,9 +91,10 @@ func TestLoginExternal_lets_nobody_in_who_is_not_vouched_for(t *testing.T) {
 	}
 }
 
-// overtaken does something just before the first write of a credential or an API key.
+// overtaken does something just before the first write of a credential or an API key, or, where it is early, look at an account.
 type overtaken struct {
 	userapi.Store
+	early  bool // before such a look too
 	before func()
 }
 
@@ -107,6 +108,13 @@ func (s *overtaken) overtake() {
 func (s *overtaken) PutCredential(ctx context.Context, w userapi.CredentialWrite) error {
 	s.overtake()
 	return s.Store.PutCredential(ctx, w)
+}
+
+func (s *overtaken) AccountByID(ctx context.Context, scope userapi.Scope, id string) (userapi.Account, error) {
+	if s.early {
+		s.overtake()
+	}
+	return s.Store.AccountByID(ctx, scope, id)
 }
 
 func (s *overtaken) InsertKey(ctx context.Context, w userapi.KeyInsert) error {
@@ -130,6 +138,9 @@ func TestLoginExternal_links_no_account_that_changes_meanwhile(t *testing.T) {
 			_, _, err := w.external(identity("another", "anna@example.com"))
 			require.NoError(w.t, err)
 		},
+		"it is erased": func(w *world, anna userapi.User) {
+			require.NoError(w.t, w.Users.Delete(ctx, userapi.System(), anna.ID))
+		},
 		"it is inactive": func(w *world, anna userapi.User) {
 			_, err := w.Users.Deactivate(ctx, userapi.System(), anna.ID)
 			require.NoError(w.t, err)
@@ -147,6 +158,18 @@ func TestLoginExternal_links_no_account_that_changes_meanwhile(t *testing.T) {
 			assert.ErrorIs(t, err, userapi.ErrExternalRefused, "no link was left")
 		})
 	}
+}
+
+func TestLoginExternal_of_an_account_that_goes_meanwhile(t *testing.T) {
+	w := newWorld(t, nil)
+	anna := w.proven("anna")
+	_, _, err := w.external(identity("1", "anna@example.com"))
+	require.NoError(t, err)
+	st := &overtaken{Store: w.store, early: true, before: func() { require.NoError(t, w.Users.Delete(ctx, userapi.System(), anna.ID)) }}
+	late := w.second(func(c *userapi.Config) { c.Store = st })
+	_, _, err = late.Auth.LoginExternal(ctx, anonymous(), identity("1", "anna@example.com"))
+	require.ErrorIs(t, err, userapi.ErrExternalRefused)
+	assert.Nil(t, st.before)
 }
 
 func TestLoginExternal_policies(t *testing.T) {
