@@ -241,8 +241,8 @@ func answerOf(err error) string {
 	return "x"
 }
 
-// H01, H04, H06: every method there is answers every kind of caller as its comment says, and a new one has to be put here.
-func TestActor_every_method_by_every_kind_of_caller(t *testing.T) {
+// H03: every method there is answers every kind of caller as its comment says, and a new one has to be put here.
+func TestActor_H03_every_method_by_every_kind_of_caller(t *testing.T) {
 	actor := reflect.TypeFor[userapi.Actor]()
 	nouns := reflect.TypeFor[userapi.API]()
 	listed := maps.Clone(calls)

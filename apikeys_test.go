@@ -54,7 +54,17 @@ type reading struct {
 	reads, touches, feeds atomic.Int64
 	old                   atomic.Pointer[userapi.KeyAccount]
 	before                func() // what happens between a decision about a key and its write
+	oldSession            atomic.Pointer[userapi.SessionAccount]
 	fails                 atomic.Bool
+	after                 func() // the next read of a key or session
+}
+
+// read runs what happens between a read and the use of it.
+func (r *reading) read() {
+	if after := r.after; after != nil {
+		r.after = nil
+		after()
+	}
 }
 
 func (r *reading) FindKey(ctx context.Context, scope userapi.Scope, by userapi.KeyRef) (userapi.KeyAccount, error) {
@@ -65,6 +75,7 @@ func (r *reading) FindKey(ctx context.Context, scope userapi.Scope, by userapi.K
 	if old := r.old.Load(); old != nil {
 		return *old, nil
 	}
+	defer r.read()
 	return r.Store.FindKey(ctx, scope, by)
 }
 
@@ -75,6 +86,10 @@ func (r *reading) AccountByID(ctx context.Context, scope userapi.Scope, id strin
 
 func (r *reading) SessionByID(ctx context.Context, id string) (userapi.SessionAccount, error) {
 	r.reads.Add(1)
+	if old := r.oldSession.Load(); old != nil {
+		return *old, nil
+	}
+	defer r.read()
 	return r.Store.SessionByID(ctx, id)
 }
 
@@ -170,6 +185,14 @@ func TestKeys_H10_a_key_that_was_just_checked_costs_no_read(t *testing.T) {
 	}
 	assert.Equal(t, first, r.reads.Load()+r.feeds.Load())
 	assert.EqualValues(t, 1, r.touches.Load())
+
+	more, feeds := w.node(nil)
+	w.keyHolds(more, secret)
+	for range 5 {
+		w.clock.add(time.Second)
+		w.keyHolds(more, secret)
+	}
+	assert.Equal(t, []int64{1, 6}, []int64{feeds.reads.Load(), feeds.feeds.Load()}, "what is known of the feed already ends nothing")
 
 	// It is checked as a whole all the same: that it was good a moment ago makes nothing else good.
 	prefix, _, _ := strings.Cut(string(secret), ".")
@@ -310,6 +333,72 @@ func TestKeys_a_node_that_lags_behind_is_not_believed(t *testing.T) {
 	}
 }
 
+// What was read before everything was revoked does not speak for the time after it; nor does what was read by a clock that
+// has jumped back since.
+func TestKeys_K07_what_was_read_before_is_not_believed_after(t *testing.T) {
+	w := newWorld(t, nil)
+	anna := w.user("default", "anna")
+	k, secret := w.key(userapi.System(), anna.ID, "key", userapi.ScopeFull)
+	api, r := w.node(func(c *userapi.Config) { c.Staleness = time.Minute })
+	w.keyHolds(api, secret)
+	w.clock.add(time.Minute)
+	r.after = func() { require.NoError(t, api.Sessions.RevokeAll(ctx, userapi.System())) }
+	w.keyHolds(api, secret) // it came in before
+	assert.Nil(t, r.after)
+	w.keyRefused(api, secret)
+	_, err := w.Keys.Change(ctx, userapi.System(), k.ID, userapi.APIKeyChange{Active: ptr(true)})
+	require.NoError(t, err)
+	w.clock.add(time.Minute)
+	w.keyHolds(api, secret)
+	reads := r.reads.Load()
+	w.clock.add(-time.Hour)
+	w.keyHolds(api, secret)
+	assert.Equal(t, reads+1, r.reads.Load())
+}
+
+// withSecretOf is a key of this prefix with another's secret, whose checksum is right.
+func withSecretOf(prefix, other userapi.Secret) userapi.Secret {
+	body := string(prefix[:12] + other[12:65])
+	sum := binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE([]byte(body)))
+	return userapi.Secret(body + base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum))
+}
+
+func TestKeys_H10_the_secret_is_compared(t *testing.T) {
+	w := newWorld(t, func(c *userapi.Config) {
+		c.Limits = userapi.Limits{userapi.LimitKey: {{Max: 3, Window: time.Minute, Per: userapi.PerAddress}}}
+	})
+	anna := w.user("default", "anna")
+	_, one := w.key(userapi.System(), anna.ID, "one")
+	_, two := w.key(userapi.System(), anna.ID, "two")
+	w.keyHolds(w.API, withSecretOf(one, one))
+	for range 3 { // neither is it remembered
+		w.keyRefused(w.API, withSecretOf(one, two))
+	}
+	_, err := w.Auth.AuthenticateKey(ctx, anonymous(), withSecretOf(two, one))
+	assert.ErrorIs(t, err, userapi.ErrRateLimited)
+	w.keyHolds(w.API, one)
+	w.keyHolds(w.API, two)
+}
+
+func TestKeys_wrong_ones_are_counted_for_the_address(t *testing.T) {
+	w := newWorld(t, func(c *userapi.Config) {
+		c.Limits = userapi.Limits{userapi.LimitKey: {{Max: 3, Window: time.Minute, Per: userapi.PerAddress}}}
+	})
+	anna := w.user("default", "anna")
+	k, secret := w.key(userapi.System(), anna.ID, "key")
+	_, other := w.key(userapi.System(), anna.ID, "other")
+	_, err := w.Keys.Change(ctx, userapi.System(), k.ID, userapi.APIKeyChange{Active: ptr(false)})
+	require.NoError(t, err)
+	for range 3 {
+		w.keyRefused(w.API, secret)
+	}
+	_, err = w.Auth.AuthenticateKey(ctx, anonymous(), secret)
+	assert.ErrorIs(t, err, userapi.ErrRateLimited)
+	w.keyHolds(w.API, other)
+	w.clock.add(time.Minute)
+	w.keyRefused(w.API, secret)
+}
+
 func TestKeys_K02_the_check_fails_closed(t *testing.T) {
 	w := newWorld(t, nil)
 	anna := w.user("default", "anna")
@@ -403,9 +492,17 @@ func TestKeys_B13_a_thief_who_was_shut_out_leaves_no_key(t *testing.T) {
 	require.ErrorIs(t, err, userapi.ErrTokenRevoked)
 	w.keyHolds(w.API, secret)
 	byKey := w.keyHolds(w.API, secret).Actor()
-	require.NoError(t, w.Keys.Delete(ctx, userapi.System(), k.ID))
-	_, _, err = w.Users.Change(ctx, byKey, anna.ID, userapi.UserChange{Password: ptr(another), CurrentPassword: password})
-	require.ErrorIs(t, err, userapi.ErrTokenRevoked, "neither does one whose key is gone set a password")
+	for _, end := range []func() error{
+		func() error {
+			_, err := w.Keys.Change(ctx, userapi.System(), k.ID, userapi.APIKeyChange{Active: ptr(false)})
+			return err
+		},
+		func() error { return w.Keys.Delete(ctx, userapi.System(), k.ID) },
+	} {
+		require.NoError(t, end())
+		_, _, err = w.Users.Change(ctx, byKey, anna.ID, userapi.UserChange{Password: ptr(another), CurrentPassword: password})
+		require.ErrorIs(t, err, userapi.ErrTokenRevoked, "neither does one whose key is gone set a password")
+	}
 	w.login("anna", password)
 }
 
@@ -462,6 +559,115 @@ func TestKeys_H12_addresses_and_numbers_take_a_scope(t *testing.T) {
 	require.NoError(t, err, "the link is good for whoever has it")
 	assert.True(t, tokens.IsZero())
 	o.keyRefused(o.API, weak) // the address was never proven before
+}
+
+// The session may end between the look at it and the write.
+func TestKeys_B13_a_thief_who_is_just_being_shut_out_leaves_no_key(t *testing.T) {
+	w := newWorld(t, nil)
+	anna := w.user("default", "anna")
+	k, _ := w.key(userapi.System(), anna.ID, "hers", userapi.ScopeRead)
+	for _, logout := range []func(userapi.Tokens){
+		func(tokens userapi.Tokens) { require.NoError(t, w.Auth.Logout(ctx, anonymous(), tokens.Refresh)) },
+		func(userapi.Tokens) { require.NoError(t, w.Sessions.EndAll(ctx, userapi.System(), anna.ID)) },
+	} {
+		tokens, thief := w.login("anna", password)
+		st := &overtaken{Store: w.store, before: func() { logout(tokens) }}
+		late := w.second(func(c *userapi.Config) { c.Store = st })
+		_, _, err := late.Keys.Create(ctx, thief, anna.ID, userapi.NewAPIKey{Name: "more"})
+		require.ErrorIs(t, err, userapi.ErrTokenRevoked)
+		tokens, thief = w.login("anna", password)
+		st.before = func() { logout(tokens) }
+		_, err = late.Keys.Change(ctx, thief, k.ID, userapi.APIKeyChange{Scopes: &[]string{userapi.ScopeFull}})
+		require.ErrorIs(t, err, userapi.ErrTokenRevoked)
+	}
+	keys, err := w.Keys.List(ctx, userapi.System(), anna.ID)
+	require.NoError(t, err)
+	assert.Equal(t, []userapi.APIKey{k}, keys)
+}
+
+func TestKeys_those_that_are_disabled_are_bounded_too(t *testing.T) {
+	w := newWorld(t, func(c *userapi.Config) { c.Grants = map[string]int64{userapi.GrantAPIKeys: 1} })
+	anna := w.user("default", "anna")
+	var last userapi.APIKey
+	for i := range 100 {
+		last, _ = w.key(userapi.System(), anna.ID, fmt.Sprint("key ", i))
+		_, err := w.Keys.Change(ctx, userapi.System(), last.ID, userapi.APIKeyChange{Active: ptr(false)})
+		require.NoError(t, err)
+	}
+	usable, _ := w.key(userapi.System(), anna.ID, "usable")
+	_, err := w.Keys.Change(ctx, userapi.System(), usable.ID, userapi.APIKeyChange{Active: ptr(false)})
+	require.NoError(t, err)
+	_, _, err = w.Keys.Create(ctx, userapi.System(), anna.ID, userapi.NewAPIKey{Name: "one more"})
+	require.ErrorIs(t, err, userapi.ErrKeyQuota)
+	require.NoError(t, w.Keys.Delete(ctx, userapi.System(), last.ID))
+	w.key(userapi.System(), anna.ID, "in its place")
+}
+
+func TestKeys_H05_an_admin_has_no_keys_of_those_who_rank_above(t *testing.T) {
+	w := newWorld(t, func(c *userapi.Config) {
+		c.MayGrant = func(a userapi.Actor, role string) bool { return a.HasRole(userapi.RoleAdmin) && role != "boss" }
+	})
+	w.role("boss")
+	boss := w.user("default", "boss", "boss")
+	k, _ := w.key(userapi.System(), boss.ID, "key")
+	_, admin := w.login("admin", password)
+	_, _, create := w.Keys.Create(ctx, admin, boss.ID, userapi.NewAPIKey{Name: "more"})
+	_, list := w.Keys.List(ctx, admin, boss.ID)
+	_, read := w.Keys.ByID(ctx, admin, k.ID)
+	_, change := w.Keys.Change(ctx, admin, k.ID, userapi.APIKeyChange{})
+	for _, err := range []error{create, list, read, change, w.Keys.Delete(ctx, admin, k.ID)} {
+		assert.ErrorIs(t, err, userapi.ErrForbidden)
+	}
+}
+
+func TestKeys_bounds(t *testing.T) {
+	scopes := make([]string, 33)
+	for i := range scopes {
+		scopes[i] = fmt.Sprint("scope", i)
+	}
+	w := newWorld(t, func(c *userapi.Config) { c.Scopes, c.Grants = scopes, map[string]int64{userapi.GrantAPIKeys: 9} })
+	anna, now := w.user("default", "anna"), w.clock.Now()
+	for i, n := range []userapi.NewAPIKey{
+		{Name: "ab"}, {Name: strings.Repeat("é", 32)}, {Name: "all", Scopes: scopes[:32]}, {Name: "soon over", ExpiresAt: now.Add(time.Millisecond)},
+		{Name: "late", ExpiresAt: time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)},
+	} {
+		_, _, err := w.Keys.Create(ctx, userapi.System(), anna.ID, n)
+		assert.NoError(t, err, i)
+	}
+	for _, bad := range []struct {
+		field string
+		n     userapi.NewAPIKey
+	}{
+		{"name", userapi.NewAPIKey{Name: "a"}}, {"name", userapi.NewAPIKey{Name: strings.Repeat("é", 33)}}, {"name", userapi.NewAPIKey{Name: "  a "}},
+		{"scopes", userapi.NewAPIKey{Name: "key", Scopes: scopes}}, {"scopes", userapi.NewAPIKey{Name: "key", Scopes: []string{"scope1", "scope1"}}},
+		{"scopes", userapi.NewAPIKey{Name: "key", Scopes: []string{"scope33"}}},
+		{"expires", userapi.NewAPIKey{Name: "key", ExpiresAt: now}}, {"expires", userapi.NewAPIKey{Name: "key", ExpiresAt: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)}},
+	} {
+		_, _, err := w.Keys.Create(ctx, userapi.System(), anna.ID, bad.n)
+		assert.ErrorIs(t, err, userapi.ErrInvalid)
+		assert.Contains(t, userapi.AsError(err).Fields, bad.field)
+	}
+	for _, n := range []userapi.NewAPIKey{{Name: "six"}, {Name: "seven"}, {Name: "eight"}, {Name: "nine"}} {
+		_, _, err := w.Keys.Create(ctx, userapi.System(), anna.ID, n)
+		require.NoError(t, err)
+	}
+	w.clock.add(time.Millisecond)
+	w.key(userapi.System(), anna.ID, "in its place")
+	keys, err := w.Keys.List(ctx, userapi.System(), anna.ID)
+	require.NoError(t, err)
+	for _, k := range keys {
+		for _, active := range []bool{false, true} {
+			if !k.ExpiresAt.IsZero() && k.ExpiresAt.Year() < 9999 {
+				_, err := w.Keys.Change(ctx, userapi.System(), k.ID, userapi.APIKeyChange{Active: &active})
+				assert.NoError(t, err, "what is over takes no place")
+			}
+		}
+	}
+	_, err = w.Users.Deactivate(ctx, userapi.System(), anna.ID)
+	require.NoError(t, err)
+	_, _, err = w.Keys.Create(ctx, userapi.System(), anna.ID, userapi.NewAPIKey{Name: "key"})
+	assert.ErrorIs(t, err, userapi.ErrInvalid)
+	assert.Contains(t, userapi.AsError(err).Fields, "user_id")
 }
 
 func TestKeys_who_may(t *testing.T) {

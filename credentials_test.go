@@ -32,6 +32,24 @@ func TestCredentials_are_sealed_and_bound_to_their_account(t *testing.T) {
 	require.NoError(t, w.store.PutCredential(ctx, userapi.CredentialWrite{Credential: moved}))
 	_, err = w.Credentials.Find(ctx, userapi.System(), "totp", bob.ID)
 	assert.Error(t, err, "whoever can write to the database gives nobody another's factor")
+	for name, steal := range map[string]func(*userapi.Credential){
+		"to another account":       func(c *userapi.Credential) { c.UserID = bob.ID },
+		"to another kind":          func(c *userapi.Credential) { c.Kind = "other" },
+		"to another of the user's": func(c *userapi.Credential) { c.Key = "other" },
+	} {
+		moved, back := stored, stored
+		steal(&moved)
+		require.NoError(t, w.store.DeleteCredential(ctx, userapi.CredentialWrite{Credential: stored}))
+		moved.Version, back.Version = 0, 0
+		require.NoError(t, w.store.PutCredential(ctx, userapi.CredentialWrite{Credential: moved}))
+		_, err = w.Credentials.Find(ctx, userapi.System(), moved.Kind, moved.Key)
+		assert.Error(t, err, name)
+		moved.Version = 1
+		require.NoError(t, w.store.DeleteCredential(ctx, userapi.CredentialWrite{Credential: moved}))
+		require.NoError(t, w.store.PutCredential(ctx, userapi.CredentialWrite{Credential: back}))
+		_, err = w.Credentials.Find(ctx, userapi.System(), "totp", anna.ID)
+		assert.NoError(t, err)
+	}
 	stored.Data[len(stored.Data)-1] ^= 1
 	require.NoError(t, w.store.PutCredential(ctx, userapi.CredentialWrite{Credential: stored}))
 	_, err = w.Credentials.Find(ctx, userapi.System(), "totp", anna.ID)

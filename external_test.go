@@ -91,18 +91,40 @@ func TestLoginExternal_lets_nobody_in_who_is_not_vouched_for(t *testing.T) {
 	}
 }
 
-// overtaken does something just before the first write of a credential.
+// overtaken does something just before the first write of a credential or an API key, or, where it is early, look at an account.
 type overtaken struct {
 	userapi.Store
+	early  bool // before such a look too
 	before func()
 }
 
-func (s *overtaken) PutCredential(ctx context.Context, w userapi.CredentialWrite) error {
+func (s *overtaken) overtake() {
 	if before := s.before; before != nil {
 		s.before = nil
 		before()
 	}
+}
+
+func (s *overtaken) PutCredential(ctx context.Context, w userapi.CredentialWrite) error {
+	s.overtake()
 	return s.Store.PutCredential(ctx, w)
+}
+
+func (s *overtaken) AccountByID(ctx context.Context, scope userapi.Scope, id string) (userapi.Account, error) {
+	if s.early {
+		s.overtake()
+	}
+	return s.Store.AccountByID(ctx, scope, id)
+}
+
+func (s *overtaken) InsertKey(ctx context.Context, w userapi.KeyInsert) error {
+	s.overtake()
+	return s.Store.InsertKey(ctx, w)
+}
+
+func (s *overtaken) ChangeKey(ctx context.Context, w userapi.KeyUpdate) error {
+	s.overtake()
+	return s.Store.ChangeKey(ctx, w)
 }
 
 // What an account is linked by is what it is at that moment, not what it was when it was found.
@@ -115,6 +137,9 @@ func TestLoginExternal_links_no_account_that_changes_meanwhile(t *testing.T) {
 		"another of the provider's is linked": func(w *world, anna userapi.User) {
 			_, _, err := w.external(identity("another", "anna@example.com"))
 			require.NoError(w.t, err)
+		},
+		"it is erased": func(w *world, anna userapi.User) {
+			require.NoError(w.t, w.Users.Delete(ctx, userapi.System(), anna.ID))
 		},
 		"it is inactive": func(w *world, anna userapi.User) {
 			_, err := w.Users.Deactivate(ctx, userapi.System(), anna.ID)
@@ -133,6 +158,18 @@ func TestLoginExternal_links_no_account_that_changes_meanwhile(t *testing.T) {
 			assert.ErrorIs(t, err, userapi.ErrExternalRefused, "no link was left")
 		})
 	}
+}
+
+func TestLoginExternal_of_an_account_that_goes_meanwhile(t *testing.T) {
+	w := newWorld(t, nil)
+	anna := w.proven("anna")
+	_, _, err := w.external(identity("1", "anna@example.com"))
+	require.NoError(t, err)
+	st := &overtaken{Store: w.store, early: true, before: func() { require.NoError(t, w.Users.Delete(ctx, userapi.System(), anna.ID)) }}
+	late := w.second(func(c *userapi.Config) { c.Store = st })
+	_, _, err = late.Auth.LoginExternal(ctx, anonymous(), identity("1", "anna@example.com"))
+	require.ErrorIs(t, err, userapi.ErrExternalRefused)
+	assert.Nil(t, st.before)
 }
 
 func TestLoginExternal_policies(t *testing.T) {

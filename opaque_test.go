@@ -87,6 +87,13 @@ func TestOpaqueLogin_is_not_read_anew_but_ends_and_changes_at_once(t *testing.T)
 	}
 }
 
+func (w *world) sessionOf(tokens userapi.Tokens) string {
+	w.t.Helper()
+	id, err := w.Auth.Authenticate(ctx, string(tokens.Access))
+	require.NoError(w.t, err)
+	return id.SessionID()
+}
+
 // One's own password gives a new key, one's own roles leave it as it is.
 func TestOpaqueLogin_changes_of_oneself(t *testing.T) {
 	w := newWorld(t, opaque)
@@ -145,6 +152,51 @@ func TestOpaqueLogin_with_a_step(t *testing.T) {
 	require.NoError(t, err)
 	w.accepted(whole)
 	assert.Empty(t, whole.Refresh)
+}
+
+// As with API keys: no read speaks for the time after it, and none from a node that lags behind is believed.
+func TestOpaqueLogin_K07_what_was_read_before_is_not_believed_after(t *testing.T) {
+	w := newWorld(t, opaque)
+	anna := w.user("default", "anna")
+	api, r := w.node(func(c *userapi.Config) {
+		opaque(c)
+		c.Staleness = time.Minute
+	})
+	check := func(tokens userapi.Tokens) error {
+		_, err := api.Auth.Authenticate(ctx, string(tokens.Access))
+		return err
+	}
+	tokens, _ := w.login("anna", password)
+	require.NoError(t, check(tokens))
+	w.clock.add(time.Minute)
+	r.after = func() { require.NoError(t, api.Sessions.RevokeAll(ctx, userapi.System())) }
+	require.NoError(t, check(tokens), "it came in before")
+	require.Nil(t, r.after)
+	require.ErrorIs(t, check(tokens), userapi.ErrTokenRevoked)
+
+	tokens, _ = w.login("anna", password)
+	require.NoError(t, check(tokens))
+	for _, d := range []time.Duration{time.Minute, -time.Hour} {
+		reads := r.reads.Load()
+		w.clock.add(d)
+		require.NoError(t, check(tokens))
+		require.NoError(t, check(tokens))
+		assert.Equal(t, reads+1, r.reads.Load(), "read anew after %s", d)
+	}
+
+	old, err := w.store.SessionByID(ctx, w.sessionOf(tokens))
+	require.NoError(t, err)
+	r.oldSession.Store(&old)
+	require.NoError(t, api.Sessions.EndAll(ctx, userapi.System(), anna.ID))
+	require.ErrorIs(t, check(tokens), userapi.ErrUnavailable)
+	r.oldSession.Store(nil)
+	require.ErrorIs(t, check(tokens), userapi.ErrTokenRevoked)
+	tokens, _ = w.login("anna", password)
+	old, err = w.store.SessionByID(ctx, w.sessionOf(tokens))
+	require.NoError(t, err)
+	old.Account.Active = false
+	r.oldSession.Store(&old)
+	require.ErrorIs(t, check(tokens), userapi.ErrTokenRevoked)
 }
 
 func TestOpaqueLogin_K02_the_check_fails_closed(t *testing.T) {

@@ -114,7 +114,7 @@ func callKeys(t *testing.T, st Store) {
 	ctx, now, all := t.Context(), time.Now(), userapi.Scope{All: true}
 	read := func(_ any, err error) { t.Helper(); must(t, err) }
 	k := userapi.StoredKey{APIKey: userapi.APIKey{ID: "new", UserID: "u00005", Prefix: "new", Active: true, CreatedAt: now}, NameKey: "new"}
-	must(t, st.InsertKey(ctx, userapi.KeyInsert{Scope: all, Key: k, IfEpoch: 1, IfSession: "s00005", Cap: 5, Event: event()}))
+	must(t, st.InsertKey(ctx, userapi.KeyInsert{Scope: all, Key: k, IfEpoch: 1, IfSession: "s00005", Cap: 5, CapAll: 5, Event: event()}))
 	must(t, st.TouchKey(ctx, "new", now, time.Minute))
 	revoke := userapi.Revocation{Kind: userapi.RevokeKey, Subject: "new", Below: 2, Lives: time.Hour}
 	must(t, st.ChangeKey(ctx, userapi.KeyUpdate{

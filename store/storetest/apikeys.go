@@ -28,7 +28,7 @@ func (f *tenant) apiKey(userID string, edits ...func(*userapi.StoredKey)) userap
 }
 
 func (f *tenant) keyInsert(k userapi.StoredKey, a userapi.Account, edits ...func(*userapi.KeyInsert)) userapi.KeyInsert {
-	w := userapi.KeyInsert{Scope: f.scope(), Key: k, IfEpoch: a.Epoch, Cap: 1000, Event: f.event(userapi.EventKeyCreated)}
+	w := userapi.KeyInsert{Scope: f.scope(), Key: k, IfEpoch: a.Epoch, Cap: 1000, CapAll: 1000, Event: f.event(userapi.EventKeyCreated)}
 	for _, edit := range edits {
 		edit(&w)
 	}
@@ -276,6 +276,20 @@ func (s suite) apiKeys(t *testing.T) {
 		same(t, len(f.keysOf(a.ID)), 3, "keys")
 		f.refused(userapi.ErrKeyQuota, func() error { return f.InsertKey(t.Context(), f.keyInsert(f.apiKey(a.ID), a, all)) }, a.ID)
 		f.addKey(a)
+	})
+
+	t.Run("those that are inactive or have expired have a cap with the others", func(t *testing.T) {
+		f := db.tenant(t)
+		a, other := f.add(), f.add()
+		f.addKey(other)
+		f.addKey(a, func(k *userapi.StoredKey) { k.Active = false })
+		f.addKey(a, func(k *userapi.StoredKey) { k.ExpiresAt = f.now })
+		capped := func(most int64) userapi.KeyInsert {
+			return f.keyInsert(f.apiKey(a.ID), a, func(w *userapi.KeyInsert) { w.CapAll = most })
+		}
+		f.refused(userapi.ErrKeyQuota, func() error { return f.InsertKey(t.Context(), capped(2)) }, a.ID)
+		must(t, f.InsertKey(t.Context(), capped(3)))
+		f.refused(userapi.ErrKeyQuota, func() error { return f.InsertKey(t.Context(), capped(3)) }, a.ID)
 	})
 
 	t.Run("enabling a key counts like making one", func(t *testing.T) {

@@ -71,6 +71,14 @@ func (s suite) credentials(t *testing.T) {
 		next.Version = 2
 		same(t, f.credentialsOf(a.ID, ""), []userapi.Credential{next}, "credentials")
 		f.leaves(w.Outgoing)
+		added, ended := f.credential(userapi.Credential{UserID: a.ID, Kind: "totp", Key: f.key("z"), Data: []byte("z")}), w
+		added.Outgoing = f.outgoing(userapi.PurposePhone, a.ID)
+		must(t, f.PutCredential(t.Context(), added))
+		f.leaves(w.Outgoing, added.Outgoing)
+		ended.Credential, ended.Event = added.Credential, f.event(userapi.EventCredentialDeleted)
+		ended.Credential.Version, ended.Outgoing = 1, f.outgoing(userapi.PurposeReset, a.ID)
+		must(t, f.DeleteCredential(t.Context(), ended))
+		f.leaves(w.Outgoing, added.Outgoing, ended.Outgoing)
 		is(t, f.DeleteCredential(t.Context(), f.credential(c)), userapi.ErrChanged)
 		must(t, f.DeleteCredential(t.Context(), f.credential(next)))
 		is(t, f.DeleteCredential(t.Context(), f.credential(next)), userapi.ErrChanged)
@@ -226,6 +234,17 @@ func (s suite) credentials(t *testing.T) {
 		open := sessionIDs(f.sessionsOf(a.ID))
 		same(t, len(open), 2, "sessions")
 		same(t, open[1], whole.ID, "the one that was there")
+		lacking = f.session(a.ID)
+		lacking.Step = userapi.StepSecondFactor
+		_, err = f.InsertSession(t.Context(), f.login(lacking, a.Epoch))
+		must(t, err)
+		w = f.login(f.session(a.ID), a.Epoch)
+		w.Cap = 3
+		ended, err := f.InsertSession(t.Context(), w)
+		must(t, err)
+		same(t, len(ended), 0, "sessions ended by a whole one: those that lack a step are not counted")
+		must(t, f.EndSession(t.Context(), f.ending(lacking)))
+		must(t, f.EndSession(t.Context(), f.ending(w.Session)))
 		whole = f.session(a.ID)
 		must(t, f.ChangeUser(t.Context(), f.update(f.read(a.ID), func(w *userapi.UserUpdate) {
 			w.EndSessions, w.Replaces, w.Session, w.LogsIn = true, open[0], &whole, true

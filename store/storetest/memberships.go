@@ -88,6 +88,21 @@ func (s suite) memberships(t *testing.T) {
 		same(t, f.read(a.ID), a, "account: at the same version")
 	})
 
+	t.Run("one id of two kinds is two resources", func(t *testing.T) {
+		f := db.tenant(t)
+		a, id := f.add(), f.key("x")
+		doc, list := f.membership(a, id, "member"), f.membership(a, id, "owner")
+		list.Membership.Resource = "list"
+		must(t, f.SetMembership(t.Context(), doc))
+		must(t, f.SetMembership(t.Context(), list))
+		same(t, f.membershipsOf(a.ID), []userapi.Membership{doc.Membership, list.Membership}, "memberships")
+		doc.Event = f.event(userapi.EventMembershipRemoved)
+		must(t, f.RemoveMembership(t.Context(), doc))
+		same(t, f.membershipsOf(a.ID), []userapi.Membership{list.Membership}, "memberships")
+		must(t, f.EndResource(t.Context(), userapi.ResourceEnd{Resource: "doc", ResourceID: id, Event: f.event(userapi.EventResourceDeleted)}))
+		same(t, f.membershipsOf(a.ID), []userapi.Membership{list.Membership}, "memberships")
+	})
+
 	t.Run("keys are compared byte for byte", func(t *testing.T) {
 		f := db.tenant(t)
 		a := f.add()
