@@ -63,7 +63,7 @@ func (c *Credentials) Put(ctx context.Context, actor Actor, cred Credential, tel
 	if w.Credential.Data, err = c.tokens.sealData(c.tokens.credential, cred.Data, credentialBound(cred)); err != nil {
 		return Credential{}, err
 	}
-	if err := c.wrote(c.store.PutCredential(ctx, w)); err != nil {
+	if err := c.store.PutCredential(ctx, w); err != nil {
 		return Credential{}, err
 	}
 	c.queued(ctx, w.Outgoing)
@@ -77,7 +77,7 @@ func (c *Credentials) Delete(ctx context.Context, actor Actor, cred Credential, 
 	if err != nil {
 		return err
 	}
-	if err := c.wrote(c.store.DeleteCredential(ctx, w)); err != nil {
+	if err := c.store.DeleteCredential(ctx, w); err != nil {
 		return err
 	}
 	c.queued(ctx, w.Outgoing)

@@ -152,7 +152,7 @@ func (m *Memberships) write(ctx context.Context, actor Actor, one Membership, ki
 			Scope: actor.scope(), Membership: one, IfVersion: acc.Version, Event: m.event(actor, kind, acc.User, detail),
 		})
 		if !m.again(err) {
-			return m.wrote(err)
+			return err
 		}
 	}
 	return ErrUnavailable
@@ -326,5 +326,5 @@ func (m *Memberships) DeleteResource(ctx context.Context, actor Actor, resource,
 		return err
 	}
 	event := m.event(actor, EventResourceDeleted, User{}, resource+"-"+resourceID)
-	return m.wrote(m.store.EndResource(ctx, ResourceEnd{Resource: resource, ResourceID: resourceID, Event: event}))
+	return m.store.EndResource(ctx, ResourceEnd{Resource: resource, ResourceID: resourceID, Event: event})
 }

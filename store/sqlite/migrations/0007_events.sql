@@ -12,5 +12,7 @@ CREATE TABLE IF NOT EXISTS userapi_events (
 	user_agent  TEXT    NOT NULL,
 	detail      TEXT    NOT NULL
 );
--- what is kept about a user
-CREATE INDEX IF NOT EXISTS userapi_events_by_user ON userapi_events (user_id, id);
+-- what is kept about a user; a page of it
+CREATE INDEX IF NOT EXISTS userapi_events_by_user ON userapi_events (user_id, id, kind, customer_id);
+-- a page of a customer's trail
+CREATE INDEX IF NOT EXISTS userapi_events_by_customer ON userapi_events (customer_id, id, kind);
