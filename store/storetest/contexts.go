@@ -241,7 +241,10 @@ func (s suite) contexts(t *testing.T) {
 				_, err := f.ListMemberships(over, userapi.MembershipFilter{Scope: f.scope(), UserID: a.ID, Limit: 1})
 				return err
 			},
-			"ListEvents":    func() error { _, err := f.ListEvents(over, userapi.EventFilter{Scope: f.scope(), Limit: 1}); return err },
+			"ListEvents": func() error {
+				_, err := f.ListEvents(over, userapi.EventFilter{Scope: f.scope(), Limit: 1})
+				return err
+			},
 			"Roles":         func() error { _, err := f.Roles(over, []string{"x"}, nil); return err },
 			"ListRoles":     func() error { _, err := f.ListRoles(over, 0, 1); return err },
 			"CustomerByID":  func() error { _, err := f.CustomerByID(over, f.customer); return err },
