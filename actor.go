@@ -219,7 +219,7 @@ func (c *core) event(actor Actor, kind EventKind, target User, detail string) Ev
 	at := c.nowMillis()
 	e := Event{
 		ID: newEventID(at), At: at, Kind: kind, ActorKind: "anonymous",
-		ActorID: actor.UserID(), SessionID: actor.identity.SessionID(), KeyID: actor.identity.KeyID(), UserID: target.ID, CustomerID: target.CustomerID,
+		ActorID: actor.UserID(), ActorFrom: actor.CustomerID(), SessionID: actor.identity.SessionID(), KeyID: actor.identity.KeyID(), UserID: target.ID, CustomerID: target.CustomerID,
 		Address: actor.address, UserAgent: actor.userAgent, Detail: cutText(detail, 255),
 	}
 	switch actor.kind {

@@ -16,6 +16,7 @@ type Event struct {
 	Kind       EventKind
 	ActorKind  string // "user", "anonymous" or "system"
 	ActorID    string // user id of the actor, if one
+	ActorFrom  string // customer of that user
 	SessionID  string // session of the actor, if one
 	KeyID      string // API key of the actor, if one, or the one it is about
 	UserID     string // the user it is about, if one
@@ -29,7 +30,7 @@ type Event struct {
 func (e Event) LogValue() slog.Value {
 	attrs := []slog.Attr{slog.String("id", e.ID), slog.Time("at", e.At), slog.String("kind", string(e.Kind)), slog.String("actor_kind", e.ActorKind)}
 	for _, a := range []slog.Attr{
-		slog.String("actor_id", e.ActorID), slog.String("session_id", e.SessionID), slog.String("key_id", e.KeyID), slog.String("user_id", e.UserID),
+		slog.String("actor_id", e.ActorID), slog.String("actor_from", e.ActorFrom), slog.String("session_id", e.SessionID), slog.String("key_id", e.KeyID), slog.String("user_id", e.UserID),
 		slog.String("customer_id", e.CustomerID), slog.String("address", e.Address), slog.String("user_agent", e.UserAgent), slog.String("detail", e.Detail),
 	} {
 		if a.Value.String() != "" {
@@ -88,7 +89,8 @@ const (
 
 // List reads a page of the trail, newest first. Admins see the events of their customer: those about users who belonged to it at the time.
 // System sees all, also those about nobody: logins of names that do not exist, role definitions, what ended everything. Users see what is
-// about themselves, if UserID is their own, and not from where somebody else did it.
+// about themselves, if UserID is their own, and not from where somebody else did it. Of what somebody of another customer did, only System
+// sees who it was.
 //
 // The order is that of the clocks of the nodes that made the events, in milliseconds. An event is seen once its transaction has
 // committed, at most WriteDeadline after its time: who reads on from the newest event seen looks back that far, and the difference of the clocks.
@@ -119,11 +121,21 @@ func (a *Audit) List(ctx context.Context, actor Actor, q EventQuery) (EventPage,
 		page.Cursor = a.cursor(list, [2]string{events[limit-1].ID})
 	}
 	for i := range page.Events {
-		if e := &page.Events[i]; own && e.ActorID != "" && e.ActorID != actor.UserID() {
-			e.SessionID, e.KeyID, e.Address, e.UserAgent = "", "", "", ""
-		}
+		page.Events[i].hide(actor, own)
 	}
 	return page, nil
+}
+
+// hide takes out what is about somebody else than the reader may see: from where others acted on them, and who in another customer
+// did, such as one who has proven a number that was held here.
+func (e *Event) hide(reader Actor, own bool) {
+	foreign := !reader.isSystem() && e.ActorFrom != "" && e.ActorFrom != reader.CustomerID()
+	if foreign {
+		e.ActorID, e.ActorFrom = "", ""
+	}
+	if foreign || own && e.ActorID != "" && !reader.is(e.ActorID) {
+		e.SessionID, e.KeyID, e.Address, e.UserAgent = "", "", "", ""
+	}
 }
 
 func (a *Audit) filter(actor Actor, q EventQuery, list []any) (EventFilter, error) {

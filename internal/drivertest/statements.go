@@ -62,8 +62,8 @@ func fill(t *testing.T, st Store, db *sql.DB) {
 		`('reset', 'u#', 'h#', '', 'u#', '', '', '', 0, 5, 9999999999999)`)
 	insert("userapi_outbox", `id, challenge_id, user_id, sealed, attempt, lease, due_at, expires_at`,
 		`('m#', 'h#', 'u#', '', 0, '', 99999999#, 9999999999999)`)
-	insert("userapi_events", `id, happened_at, kind, actor_kind, actor_id, session_id, key_id, user_id, customer_id, address, user_agent, detail`,
-		`('e#', 0, 'login', 'user', '', '', '', 'u#', 'c0%', '', '', '')`)
+	insert("userapi_events", `id, happened_at, kind, actor_kind, actor_id, actor_from, session_id, key_id, user_id, customer_id, address, user_agent, detail`,
+		`('e#', 0, 'login', 'user', '', '', '', '', 'u#', 'c0%', '', '', '')`)
 	run(t, db, `UPDATE userapi_events SET customer_id = 'c01' WHERE customer_id LIKE 'c01%'`)
 	insert("userapi_keys", `id, user_id, name, name_key, prefix, hash, scopes, active, expires_at, created_at, last_used_at, version`,
 		`('k#', 'u#', 'name', 'name', 'prefix#', 'hash', '', 1, NULL, 0, NULL, 1)`)

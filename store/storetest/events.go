@@ -45,7 +45,7 @@ func (s suite) events(t *testing.T) {
 		must(t, f.AddEvent(t.Context(), f.event(userapi.EventLogin)))
 		for _, text := range append([]string{"", strings.Repeat("x", 255)}, awkward...) {
 			e := f.event(userapi.EventLoginFailed)
-			e.ActorKind, e.ActorID, e.SessionID, e.KeyID, e.UserID = "user", newID(), newID(), newID(), newID()
+			e.ActorKind, e.ActorID, e.ActorFrom, e.SessionID, e.KeyID, e.UserID = "user", newID(), newID(), newID(), newID(), newID()
 			e.Address, e.UserAgent, e.Detail = "2001:db8::1", text, text
 			must(t, f.AddEvent(t.Context(), e))
 			same(t, f.trail(userapi.EventFilter{Scope: f.scope(), UserID: e.UserID, Limit: 5}), []userapi.Event{e}, "events about a user")

@@ -20,12 +20,12 @@ func addEvent(ctx context.Context, q conn, e userapi.Event) error {
 		return nil
 	}
 	_, err := q.exec(ctx, `INSERT INTO userapi_events (`+eventColumns+`)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		e.ID, millis(e.At), string(e.Kind), e.ActorKind, e.ActorID, e.SessionID, e.KeyID, e.UserID, e.CustomerID, e.Address, e.UserAgent, e.Detail)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		e.ID, millis(e.At), string(e.Kind), e.ActorKind, e.ActorID, e.ActorFrom, e.SessionID, e.KeyID, e.UserID, e.CustomerID, e.Address, e.UserAgent, e.Detail)
 	return err
 }
 
-const eventColumns = `id, happened_at, kind, actor_kind, actor_id, session_id, key_id, user_id, customer_id, address, user_agent, detail`
+const eventColumns = `id, happened_at, kind, actor_kind, actor_id, actor_from, session_id, key_id, user_id, customer_id, address, user_agent, detail`
 
 type eventRow struct {
 	ID         string `db:"id"`
@@ -33,6 +33,7 @@ type eventRow struct {
 	Kind       string `db:"kind"`
 	ActorKind  string `db:"actor_kind"`
 	ActorID    string `db:"actor_id"`
+	ActorFrom  string `db:"actor_from"`
 	SessionID  string `db:"session_id"`
 	KeyID      string `db:"key_id"`
 	UserID     string `db:"user_id"`
@@ -54,8 +55,8 @@ func (s *Store) ListEvents(ctx context.Context, f userapi.EventFilter) ([]userap
 		found = nil
 		for _, r := range rows {
 			found = append(found, userapi.Event{
-				ID: r.ID, At: moment(r.At), Kind: userapi.EventKind(r.Kind), ActorKind: r.ActorKind, ActorID: r.ActorID, SessionID: r.SessionID, KeyID: r.KeyID,
-				UserID: r.UserID, CustomerID: r.CustomerID, Address: r.Address, UserAgent: r.UserAgent, Detail: r.Detail,
+				ID: r.ID, At: moment(r.At), Kind: userapi.EventKind(r.Kind), ActorKind: r.ActorKind, ActorID: r.ActorID, ActorFrom: r.ActorFrom,
+				SessionID: r.SessionID, KeyID: r.KeyID, UserID: r.UserID, CustomerID: r.CustomerID, Address: r.Address, UserAgent: r.UserAgent, Detail: r.Detail,
 			})
 		}
 		return nil

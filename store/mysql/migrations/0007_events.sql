@@ -5,6 +5,7 @@ CREATE TABLE IF NOT EXISTS userapi_events (
 	kind        VARBINARY(64)   NOT NULL,
 	actor_kind  VARBINARY(32)   NOT NULL,
 	actor_id    VARBINARY(64)   NOT NULL,
+	actor_from  VARBINARY(64)   NOT NULL,
 	session_id  VARBINARY(64)   NOT NULL,
 	key_id      VARBINARY(64)   NOT NULL,
 	user_id     VARBINARY(64)   NOT NULL,

@@ -4,6 +4,7 @@ CREATE TABLE IF NOT EXISTS userapi_events (
 	kind        TEXT    NOT NULL,
 	actor_kind  TEXT    NOT NULL,
 	actor_id    TEXT    NOT NULL,
+	actor_from  TEXT    NOT NULL,
 	session_id  TEXT    NOT NULL,
 	key_id      TEXT    NOT NULL,
 	user_id     TEXT    NOT NULL,
