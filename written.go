@@ -40,11 +40,11 @@ func (s written) InsertUser(ctx context.Context, w UserInsert) error {
 }
 
 func (s written) ChangeUser(ctx context.Context, w UserUpdate) error {
-	events := []Event{w.Event}
+	var released Event
 	if w.Releases != nil {
-		events = append(events, w.Releases.Event)
+		released = w.Releases.Event
 	}
-	return s.done(ctx, s.Store.ChangeUser(ctx, w), w.Revoke, events...)
+	return s.done(ctx, s.Store.ChangeUser(ctx, w), w.Revoke, released, w.Event)
 }
 
 func (s written) DeleteUser(ctx context.Context, w UserDelete) error {
