@@ -79,7 +79,7 @@ type EventPage struct {
 }
 
 // Audit reads and prunes the audit trail. Every write that is worth an event stores it in its own transaction: there is no change
-// without its event and no event without its change. Hooks.Event and Config.LogEvents carry the trail elsewhere.
+// without its event and no event without its change. What merely expires leaves none. Hooks.Event and Config.LogEvents carry the trail elsewhere.
 type Audit struct{ *core }
 
 const (

@@ -683,6 +683,23 @@ func TestEventHook_runs_when_trust_has_ended(t *testing.T) {
 	assert.ErrorIs(t, seen, userapi.ErrTokenRevoked)
 }
 
+// slower is a store in which somebody else is always faster to upgrade a hash.
+type slower struct{ userapi.Store }
+
+func (slower) UpgradeHash(context.Context, userapi.HashUpgrade) (bool, error) { return false, nil }
+
+func TestAudit_L05_an_upgrade_that_did_not_happen_is_not_told(t *testing.T) {
+	w := newWorld(t, nil)
+	var told []string
+	api := w.second(func(c *userapi.Config) {
+		c.Store, c.Password.Argon2id.Passes = slower{w.store}, 2
+		c.Hooks.Event = func(_ context.Context, e userapi.Event) { told = append(told, string(e.Kind)) }
+	})
+	_, _, err := api.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "admin", Password: password})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"login"}, told)
+}
+
 // forgetful is a store that cannot store events.
 type forgetful struct{ userapi.Store }
 
@@ -873,18 +890,21 @@ func TestAudit_Prune(t *testing.T) {
 		_, err := w.Audit.Prune(ctx, userapi.System(), at)
 		assert.ErrorIs(t, err, userapi.ErrInvalid)
 	}
+	told := 0
+	hook := w.second(func(c *userapi.Config) { c.Hooks.Event = func(context.Context, userapi.Event) { told++ } })
 	before := len(w.store.Events())
 	kept := len(page(t, w, userapi.System(), userapi.EventQuery{Since: begin, Limit: 100}))
-	n, err := w.Audit.Prune(ctx, userapi.System(), begin)
+	n, err := hook.Audit.Prune(ctx, userapi.System(), begin)
 	require.NoError(t, err)
 	assert.Equal(t, before-kept, n)
 	left := w.store.Events()
 	require.Len(t, left, kept+1)
 	assert.Equal(t, userapi.EventEventsPruned, left[kept].Kind)
 	assert.Equal(t, begin.UTC().Format(time.RFC3339Nano), left[kept].Detail)
-	n, err = w.Audit.Prune(ctx, userapi.System(), begin)
+	n, err = hook.Audit.Prune(ctx, userapi.System(), begin)
 	require.NoError(t, err)
 	assert.Zero(t, n)
+	assert.Equal(t, 1, told)
 	assert.Len(t, w.store.Events(), kept+1, "nothing to prune is nothing to tell of")
 
 	for range 2500 { // more than two batches

@@ -84,7 +84,7 @@ func (s *Store) events(f userapi.EventFilter) (query string, args []any) {
 	}
 	where.and(`e.id >= ? AND e.id < ?`, f.From, cmp.Or(f.Before, behindAllIDs))
 	if n := len(f.Kinds); n > 0 {
-		kinds := make([]any, max(n, manyKinds))
+		kinds := make([]any, manyKinds)
 		for i := range kinds {
 			kinds[i] = string(f.Kinds[min(i, n-1)])
 		}
