@@ -211,11 +211,26 @@ func (c *core) mayGrant(actor Actor, role string) bool {
 // users without a role alone: it cannot know what a role of the host's is worth.
 func defaultMayGrant(actor Actor, _ string) bool { return actor.isAdmin() }
 
+// user is who acts, as far as the credential tells.
+func (a Actor) user() User { return User{ID: a.UserID(), CustomerID: a.CustomerID()} }
+
+// about is the user that an event is about, with the customer, whose admins are to see it.
+func (c *core) about(ctx context.Context, userID string) User {
+	if userID != "" {
+		if acc, err := c.store.AccountByID(ctx, Scope{All: true}, userID); err == nil {
+			return acc.User
+		}
+	}
+	return User{ID: userID}
+}
+
 // event describes what actor did to target.
 func (c *core) event(actor Actor, kind EventKind, target User, detail string) Event {
+	at := c.nowMillis()
 	e := Event{
-		ID: newID(), At: c.nowMillis(), Kind: kind, ActorKind: "anonymous",
-		ActorID: actor.UserID(), SessionID: cmp.Or(actor.identity.SessionID(), actor.within), KeyID: actor.identity.KeyID(), UserID: target.ID, CustomerID: target.CustomerID,
+		ID: newEventID(at), At: at, Kind: kind, ActorKind: "anonymous",
+		ActorID: actor.UserID(), ActorFrom: actor.CustomerID(), SessionID: cmp.Or(actor.identity.SessionID(), actor.within), KeyID: actor.identity.KeyID(),
+		UserID: target.ID, CustomerID: target.CustomerID,
 		Address: actor.address, UserAgent: actor.userAgent, Detail: cutText(detail, 255),
 	}
 	switch actor.kind {

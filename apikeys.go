@@ -92,11 +92,11 @@ func (k *Keys) Create(ctx context.Context, actor Actor, userID string, n NewAPIK
 		if err != nil {
 			return fail(err)
 		}
-		err = k.wrote(k.store.InsertKey(ctx, KeyInsert{
+		err = k.store.InsertKey(ctx, KeyInsert{
 			Scope: actor.scope(), Key: key, IfEpoch: acc.Epoch, IfSession: actor.identity.SessionID(), Cap: most,
 			CapAll: min(most, math.MaxInt64-maxUnusable) + maxUnusable,
 			Event:  k.keyEvent(actor, EventKeyCreated, acc.User, key.ID, strings.Join(key.Scopes, ",")),
-		}))
+		})
 		switch {
 		case err == nil:
 			return key.APIKey, secret, nil
@@ -251,7 +251,7 @@ func (k *Keys) Change(ctx context.Context, actor Actor, id string, ch APIKeyChan
 		if err != nil {
 			return APIKey{}, err
 		}
-		if err = k.wrote(k.store.ChangeKey(ctx, w), w.Revoke); !k.again(err) {
+		if err = k.store.ChangeKey(ctx, w); !k.again(err) {
 			if err != nil {
 				return APIKey{}, roomFor(w.Cap, err)
 			}
@@ -303,7 +303,7 @@ func (k *Keys) Delete(ctx context.Context, actor Actor, id string) error {
 		Scope: actor.scope(), ID: id, UserID: ka.Account.ID, Revoke: k.revokeKey(id, math.MaxInt64), // whatever version there is by then
 		Event: k.keyEvent(actor, EventKeyDeleted, ka.Account.User, id, ""),
 	}
-	return k.wrote(k.store.DeleteKey(ctx, w), w.Revoke)
+	return k.store.DeleteKey(ctx, w)
 }
 
 func (c *core) keyEvent(actor Actor, kind EventKind, owner User, key, detail string) Event {

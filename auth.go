@@ -44,7 +44,7 @@ func (a *Auth) Login(ctx context.Context, actor Actor, r LoginRequest) (User, To
 		}
 		if try == 0 {
 			if attempt, err = a.take(ctx, LimitLogin, actor, counted{account: subject}); err != nil {
-				return User{}, Tokens{}, a.limited(ctx, actor, acc.User, subject, err)
+				return User{}, Tokens{}, a.limited(ctx, actor, acc.User, LimitLogin, subject, err)
 			}
 			defer attempt.end(ctx)
 		}
@@ -101,12 +101,16 @@ func (c *core) loginAccount(ctx context.Context, identifier string) (Account, st
 
 // limited records a refusal by a limit, once for each account or, where there is no such account, address, and window:
 // an attacker must not be able to fill the audit trail with refusals of names made up.
-func (c *core) limited(ctx context.Context, actor Actor, user User, subject string, err error) error {
+func (c *core) limited(ctx context.Context, actor Actor, user User, limit, subject string, err error) error {
 	if user.ID == "" {
 		subject = "@" + addressBlock(actor.address)
 	}
-	if errors.Is(err, ErrRateLimited) && c.gate.first(subject, c.cfg.Now(), AsError(err).RetryAfter) {
-		if e := c.store.AddEvent(ctx, c.event(actor, EventLoginLimited, user, "")); e != nil {
+	kind, detail := EventLimitReached, limit
+	if limit == LimitLogin {
+		kind, detail = EventLoginLimited, ""
+	}
+	if errors.Is(err, ErrRateLimited) && c.gate.first(limit+subject, c.cfg.Now(), AsError(err).RetryAfter) {
+		if e := c.store.AddEvent(ctx, c.event(actor, kind, user, detail)); e != nil {
 			c.log.WarnContext(ctx, "could not store an event", slog.String("error", e.Error()))
 		}
 	}
@@ -169,12 +173,8 @@ func (c *core) openSession(ctx context.Context, actor Actor, acc *Account, o ope
 		w.Cap, w.Event.Kind, w.Event.Detail = maxStarted, EventLoginStarted, string(s.Step)
 	}
 	w.Event.SessionID = s.ID
-	ended, err := c.store.InsertSession(ctx, w)
-	revoked := make([]Revocation, len(ended))
-	for i, id := range ended {
-		revoked[i] = c.revokeSession(id)
-	}
-	if err = c.wrote(err, revoked...); err != nil {
+	_, err := c.store.InsertSession(ctx, w)
+	if err != nil {
 		return Tokens{}, err
 	}
 	if s.Step == "" {
@@ -373,7 +373,7 @@ func (a *Auth) refresh(ctx context.Context, actor Actor, id string, counter int6
 		err := a.store.RotateSession(ctx, SessionRotation{
 			ID: s.ID, UserID: s.UserID, Counter: counter, IfEpoch: acc.Epoch, At: now, Address: actor.address, UserAgent: actor.userAgent,
 		})
-		if err = a.wrote(err); err != nil {
+		if err != nil {
 			return Tokens{}, err
 		}
 		s.Counter++
@@ -403,7 +403,7 @@ func (a *Auth) refreshFailed(ctx context.Context, actor Actor, refusal error) er
 func (a *Auth) failed(ctx context.Context, limit string, actor Actor, refusal error) error {
 	attempt, err := a.take(ctx, limit, actor, counted{})
 	if err != nil {
-		return err
+		return a.limited(ctx, actor, User{}, limit, "", err)
 	}
 	attempt.verdict = failed
 	attempt.end(ctx)
@@ -471,7 +471,7 @@ func (c *core) endSession(ctx context.Context, actor Actor, owner User, sessionI
 	if kind != EventLogout {
 		w.Voids = sessionPurposes
 	}
-	return c.wrote(c.store.EndSession(ctx, w), revoke)
+	return c.store.EndSession(ctx, w)
 }
 
 // Activate activates the account of the token that its mailbox was sent, and marks the address as proven. It asks for the

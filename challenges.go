@@ -308,7 +308,7 @@ func (c *core) tryCode(ctx context.Context, actor Actor, subject, number string,
 func (c *core) try(ctx context.Context, actor Actor, w ChallengeTry, who counted, secret Secret, refusal error, fits func(Challenge) bool) (*tried, error) {
 	attempt, err := c.take(ctx, LimitConfirm, actor, who)
 	if err != nil {
-		return nil, err
+		return nil, c.limited(ctx, actor, actor.user(), LimitConfirm, "#"+actor.UserID(), err)
 	}
 	w.Now = c.nowMillis()
 	ch := Challenge{}
@@ -335,7 +335,7 @@ func (c *core) try(ctx context.Context, actor Actor, w ChallengeTry, who counted
 
 // wrongSecret records a wrong code or token.
 func (c *core) wrongSecret(ctx context.Context, actor Actor, ch Challenge, refusal error) error {
-	if err := c.store.AddEvent(ctx, c.event(actor, EventCodeRefused, User{ID: ch.UserID}, string(ch.Purpose))); err != nil {
+	if err := c.store.AddEvent(ctx, c.event(actor, EventCodeRefused, c.about(ctx, ch.UserID), string(ch.Purpose))); err != nil {
 		return err
 	}
 	return refusal
@@ -405,7 +405,7 @@ func (c *core) fulfilOnce(ctx context.Context, actor Actor, t *tried, f fulfilme
 	if err != nil && !errors.Is(err, ErrTokenRevoked) { // a session that has ended just does not go on
 		return fail(err)
 	}
-	if err := c.wrote(c.store.ChangeUser(ctx, w), w.Revoke...); err != nil {
+	if err := c.store.ChangeUser(ctx, w); err != nil {
 		return fail(c.makeWay(ctx, actor, Scope{All: true}, w.Account, err))
 	}
 	c.queued(ctx, w.Outgoing)

@@ -117,7 +117,7 @@ func (c *Credentials) stored(ctx context.Context, actor Actor, err error) error 
 			err = ErrTokenRevoked
 		}
 	}
-	return c.wrote(err)
+	return err
 }
 
 func (c *Credentials) opened(cred Credential) (Credential, error) {

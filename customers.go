@@ -27,7 +27,7 @@ func (c *Customers) Create(ctx context.Context, actor Actor, customer Customer) 
 		return Customer{}, ErrInvalid.Field("id", "1 to 64 of A-Z a-z 0-9 . _ : -")
 	}
 	event := c.event(actor, EventCustomerCreated, User{CustomerID: customer.ID}, "")
-	return customer, c.wrote(c.store.InsertCustomer(ctx, CustomerWrite{Customer: customer, Event: event}))
+	return customer, c.store.InsertCustomer(ctx, CustomerWrite{Customer: customer, Event: event})
 }
 
 // ByID finds a customer. ErrNotFound.
@@ -66,7 +66,7 @@ func (c *Customers) Change(ctx context.Context, actor Actor, customer Customer) 
 		return Customer{}, ErrNotFound
 	}
 	event := c.event(actor, EventCustomerUpdated, User{CustomerID: customer.ID}, "")
-	return customer, c.wrote(c.store.ChangeCustomer(ctx, CustomerWrite{Customer: customer, Event: event}))
+	return customer, c.store.ChangeCustomer(ctx, CustomerWrite{Customer: customer, Event: event})
 }
 
 func (c *Customers) valid(customer Customer) (Customer, error) {

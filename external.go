@@ -137,7 +137,7 @@ func (a *Auth) link(ctx context.Context, actor Actor, acc Account, e ExternalIde
 	if errors.Is(err, ErrNotFound) {
 		err = ErrChanged
 	}
-	return a.wrote(err)
+	return err
 }
 
 // registerExternal makes an account for somebody new.

@@ -34,7 +34,7 @@ func (g *Grants) Set(ctx context.Context, actor Actor, userID, name string, valu
 	if grant.expired(g.nowMillis()) {
 		return ErrInvalid.Field("expires", "in the future")
 	}
-	return g.wrote(g.store.SetGrant(ctx, GrantWrite{UserID: acc.ID, Grant: grant, Event: g.event(actor, EventGrantSet, acc.User, name)}))
+	return g.store.SetGrant(ctx, GrantWrite{UserID: acc.ID, Grant: grant, Event: g.event(actor, EventGrantSet, acc.User, name)})
 }
 
 // Delete takes a grant back: the default holds again. Only System. ErrInvalid with field "name"; ErrNotFound when there is none.
@@ -43,9 +43,9 @@ func (g *Grants) Delete(ctx context.Context, actor Actor, userID, name string) e
 	if err != nil {
 		return err
 	}
-	return g.wrote(g.store.DeleteGrant(ctx, GrantWrite{
+	return g.store.DeleteGrant(ctx, GrantWrite{
 		UserID: acc.ID, Grant: Grant{Name: name}, Event: g.event(actor, EventGrantDeleted, acc.User, name),
-	}))
+	})
 }
 
 // grantee reads the user whose limit System is about to change.

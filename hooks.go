@@ -26,6 +26,12 @@ type Hooks struct {
 	// UserDeleted runs when an account was erased.
 	UserDeleted func(ctx context.Context, u User)
 
+	// Event runs for each event of the audit trail, once it is stored, whatever it is about: for alerts, or to carry the trail
+	// elsewhere. It runs once for a stored event, and not at all where the process ended in between, a commit's outcome stayed unknown or
+	// a host's transaction was committed without API.Committed: who has to see all of them reads Audit.List. What it does
+	// to the API is in the trail again.
+	Event func(ctx context.Context, e Event)
+
 	// PhoneProved runs when a number (E.164) was proven, for the account u, which it belongs to now. u is zero when a caller
 	// without credential proved it: see Verification.AnonymousPhone.
 	PhoneProved func(ctx context.Context, u User, number string)
@@ -33,22 +39,6 @@ type Hooks struct {
 
 // hookDeadline bounds a past-tense hook that heeds its context.
 const hookDeadline = 5 * time.Second
-
-// Event is one entry of the audit trail. It holds no secret, and of personal data only ids, address and user agent.
-type Event struct {
-	ID         string // UUIDv7
-	At         time.Time
-	Kind       EventKind
-	ActorKind  string // "user", "anonymous" or "system"
-	ActorID    string // user id of the actor, if one
-	SessionID  string // session of the actor, if one
-	KeyID      string // API key of the actor, if one, or the one it is about
-	UserID     string // the user it is about, if one
-	CustomerID string // the customer of that user
-	Address    string
-	UserAgent  string
-	Detail     string // short and free of secrets: what changed, a role code
-}
 
 // EventKind names what happened.
 type EventKind string
@@ -104,6 +94,9 @@ const (
 	EventKeyDeleted         EventKind = "key.deleted"
 	EventGrantSet           EventKind = "grant.set"
 	EventGrantDeleted       EventKind = "grant.deleted"
+	EventLimitReached       EventKind = "limit.reached" // Detail names the limit; once for an account, or address, and window
+	EventAccessDenied       EventKind = "access.denied" // Detail names the route; once for a user, route and 10 minutes
+	EventEventsPruned       EventKind = "events.pruned" // Detail says before when
 )
 
 // after runs a past-tense hook, or queues it on an API bound to a host's transaction.

@@ -154,7 +154,7 @@ func (m *Memberships) write(ctx context.Context, actor Actor, one Membership, ki
 			Scope: actor.scope(), Membership: one, IfVersion: acc.Version, Event: m.event(actor, kind, acc.User, detail),
 		})
 		if !m.again(err) {
-			return m.wrote(err)
+			return err
 		}
 	}
 	return ErrUnavailable
@@ -329,8 +329,8 @@ func (m *Memberships) DeleteResource(ctx context.Context, actor Actor, resource,
 		return err
 	}
 	w := ResourceEnd{Resource: resource, ResourceID: resourceID, Event: m.event(actor, EventResourceDeleted, User{}, resource+"-"+resourceID)}
-	err := m.wrote(m.store.EndResource(ctx, w))
-	if tx, ok := m.store.(TxStore); ok && err == nil {
+	err := m.store.EndResource(ctx, w)
+	if tx, ok := m.store.Store.(TxStore); ok && err == nil {
 		w.Event = Event{} // it is told of already
 		m.afterCommit(ctx, func(ctx context.Context) {
 			m.bestEffort(ctx, "could not remove the last members of a resource", func(ctx context.Context) error { return tx.Base().EndResource(ctx, w) })

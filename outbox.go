@@ -276,7 +276,7 @@ func (c *core) deliver(ctx context.Context, row SealedMessage) delivered {
 		c.log.ErrorContext(ctx, "a message in the outbox cannot be read", slog.String("message", row.ID), slog.String("error", err.Error()))
 		return delivered{err: c.store.DelayMessage(note, MessageDelay{ID: row.ID, Attempt: row.Attempt, After: maxDelay / 4})}
 	case err == nil && m.To == "": // a decoy
-		return delivered{err: c.store.EndMessage(note, MessageEnd{ID: row.ID})}
+		return delivered{err: c.endMessage(note, MessageEnd{ID: row.ID})}
 	case expired:
 		// Its challenge ends by itself: the clock of this node may be the one that is wrong.
 		return delivered{err: c.giveUp(note, row, false, "expired after "+strconv.Itoa(row.Attempt-1)+" attempts")}
@@ -284,7 +284,7 @@ func (c *core) deliver(ctx context.Context, row SealedMessage) delivered {
 	m.Attempt = row.Attempt
 	if m.Attempt == 1 && m.Unproven && ownersNotices[m.Notice] {
 		if err := c.noticeBudget(ctx, m); errors.Is(err, ErrRateLimited) {
-			return delivered{err: c.store.EndMessage(note, MessageEnd{ID: row.ID})}
+			return delivered{err: c.endMessage(note, MessageEnd{ID: row.ID})}
 		} else if err != nil {
 			return delivered{err: err} // due again when the lease ends
 		}
@@ -293,7 +293,7 @@ func (c *core) deliver(ctx context.Context, row SealedMessage) delivered {
 	about := []any{slog.String("message", row.ID), slog.String("purpose", string(m.Purpose)), slog.Int("attempt", row.Attempt), slog.String("error", whatSenderSaid(err, m))}
 	switch {
 	case err == nil:
-		return delivered{true, c.store.EndMessage(note, MessageEnd{ID: row.ID})}
+		return delivered{true, c.endMessage(note, MessageEnd{ID: row.ID})}
 	case errors.Is(err, ErrUndeliverable):
 		c.log.WarnContext(ctx, "a message can never be delivered", about...)
 		return delivered{err: c.giveUp(note, row, true, string(m.Purpose)+" undeliverable")}
@@ -340,7 +340,7 @@ func whatSenderSaid(err error, m Message) string {
 
 // giveUp ends a message that will not arrive, and, if it is void, the challenge nobody will ever answer.
 func (c *core) giveUp(ctx context.Context, row SealedMessage, void bool, detail string) error {
-	return c.store.EndMessage(ctx, MessageEnd{ID: row.ID, Void: void, Event: c.event(System(), EventMessageFailed, User{ID: row.UserID}, detail)})
+	return c.endMessage(ctx, MessageEnd{ID: row.ID, Void: void, Event: c.event(System(), EventMessageFailed, c.about(ctx, row.UserID), detail)})
 }
 
 // send hands a message to its Sender. A panic is a failure of the Sender, not of the process.
@@ -360,4 +360,12 @@ func (c *core) send(ctx context.Context, m Message) (err error) {
 		}
 	}()
 	return sender.Send(ctx, m)
+}
+
+// endMessage ends a message, if nobody else has meanwhile.
+func (c *core) endMessage(ctx context.Context, w MessageEnd) error {
+	if err := c.store.EndMessage(ctx, w); !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return nil
 }

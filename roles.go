@@ -92,7 +92,7 @@ func (r *Roles) Create(ctx context.Context, actor Actor, role Role) (Role, error
 		return Role{}, ErrInvalid.Field("id", "made by the service")
 	}
 	err = r.store.InsertRole(ctx, RoleWrite{Role: role, Event: r.event(actor, EventRoleCreated, User{}, role.Code)})
-	return role, r.wrote(err)
+	return role, err
 }
 
 // Rename changes a definition's name; its code stays, since hosts' code and tokens name it. Admins and System.
@@ -107,7 +107,7 @@ func (r *Roles) Rename(ctx context.Context, actor Actor, code, name string) (Rol
 		return Role{}, err
 	}
 	err = r.store.RenameRole(ctx, RoleWrite{Role: role, Event: r.event(actor, EventRoleRenamed, User{}, code)})
-	return role, r.wrote(err)
+	return role, err
 }
 
 // Delete removes a definition nobody holds. Admins and System. ErrNotFound; ErrRoleInUse, for "admin" and "service" too.
@@ -119,7 +119,7 @@ func (r *Roles) Delete(ctx context.Context, actor Actor, code string) error {
 	if code == RoleAdmin || code == RoleService {
 		return ErrRoleInUse
 	}
-	return r.wrote(r.store.DeleteRole(ctx, RoleWrite{Role: role, Event: r.event(actor, EventRoleDeleted, User{}, code)}))
+	return r.store.DeleteRole(ctx, RoleWrite{Role: role, Event: r.event(actor, EventRoleDeleted, User{}, code)})
 }
 
 func (r *Roles) valid(role Role) (Role, error) {

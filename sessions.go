@@ -81,14 +81,13 @@ func (s *Sessions) EndAll(ctx context.Context, actor Actor, userID string) error
 			return err
 		}
 		acc.Epoch++
-		revoke := s.revokeUser(acc.ID, acc.Epoch)
 		err = s.store.ChangeUser(ctx, UserUpdate{
 			Scope: actor.scope(), Account: acc, IfVersion: acc.Version, CustomerBefore: acc.CustomerID,
-			EndSessions: true, Revoke: revoke, Event: s.event(actor, EventSessionsEnded, acc.User, ""),
+			EndSessions: true, Revoke: s.revokeUser(acc.ID, acc.Epoch), Event: s.event(actor, EventSessionsEnded, acc.User, ""),
 			Voids: sessionPurposes,
 		})
 		if !s.again(err) {
-			return s.wrote(err, revoke...)
+			return err
 		}
 	}
 	return ErrUnavailable
@@ -102,6 +101,5 @@ func (s *Sessions) RevokeAll(ctx context.Context, actor Actor) error {
 		return err
 	}
 	revoke := Revocation{Kind: RevokeAll, Subject: newID(), Below: s.cfg.Now().UnixMilli(), Lives: s.revocationLives() + maxSkew}
-	err := s.store.EndEverything(ctx, EverythingEnd{Revoke: revoke, Event: s.event(actor, EventEverythingEnded, User{}, "")})
-	return s.wrote(err, revoke)
+	return s.store.EndEverything(ctx, EverythingEnd{Revoke: revoke, Event: s.event(actor, EventEverythingEnded, User{}, "")})
 }

@@ -146,7 +146,7 @@ func (a *Auth) TrySecondFactor(ctx context.Context, actor Actor, verify func(ctx
 func (a *Auth) trySecondFactor(ctx context.Context, actor Actor, u User, verify func(ctx context.Context, u User) (bool, error)) error {
 	attempt, err := a.take(ctx, LimitSecondFactor, actor, counted{account: "#" + u.ID})
 	if err != nil {
-		return err
+		return a.limited(ctx, actor, u, LimitSecondFactor, "#"+u.ID, err)
 	}
 	defer attempt.end(ctx)
 	ok, err := verify(ctx, u.clone())

@@ -463,8 +463,8 @@ type OutboxStore interface {
 	LeaseMessages(ctx context.Context, limit int, lease time.Duration) ([]SealedMessage, error)
 	// DelayMessage makes a message due again after a while, unless it was leased again since. No error when it is gone.
 	DelayMessage(ctx context.Context, w MessageDelay) error
-	// EndMessage deletes a message, and with w.Void the challenge it belongs to with its other messages. No error when it is gone already, and then no
-	// event either.
+	// EndMessage deletes a message, and with w.Void the challenge it belongs to with its other messages. ErrNotFound, and nothing written,
+	// when it is gone already.
 	EndMessage(ctx context.Context, w MessageEnd) error
 }
 
@@ -614,6 +614,29 @@ type EventStore interface {
 	// AddEvent stores an event that belongs to no other write, such as a failed login. An id that is stored already is an
 	// error, here as with every write.
 	AddEvent(ctx context.Context, e Event) error
+	// ListEvents reads at most f.Limit events, the greatest id first.
+	ListEvents(ctx context.Context, f EventFilter) ([]Event, error)
+	// PruneEvents deletes at most w.Limit events with an id less than w.Before, the least first, and returns how many. When there are
+	// none it writes no event either.
+	PruneEvents(ctx context.Context, w EventPrune) (int, error)
+}
+
+// EventFilter selects events of customers in Scope. Those of no customer are in the Scope of all alone. Ids compare by their bytes,
+// and those that API values make begin with the time of the event.
+type EventFilter struct {
+	Scope  Scope
+	UserID string      // about this user; "" = whoever
+	Kinds  []EventKind // at most 16; none = all
+	From   string      // ids not less than this; "" = all
+	Before string      // ids less than this; "" = all
+	Limit  int
+}
+
+// EventPrune deletes the oldest events.
+type EventPrune struct {
+	Before string
+	Limit  int
+	Event  Event // about it; without ID: none
 }
 
 // MaintenanceStore keeps the store small and tells whether it is there.

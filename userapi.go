@@ -1,7 +1,7 @@
 // Package userapi keeps users, roles, customers (tenants) and sessions, and issues and revokes their tokens, inside
 // the host's own server and database.
 //
-// A host makes one API value from a Config and calls its nouns (Users, Auth, Sessions, Roles, Memberships, Customers, Passwords, Contacts, Keys, Grants, Credentials), each with an
+// A host makes one API value from a Config and calls its nouns (Users, Auth, Sessions, Roles, Memberships, Customers, Passwords, Contacts, Keys, Grants, Credentials, Audit), each with an
 // Actor that says on whose behalf. The package httpadapter serves the same nouns over HTTP; the packages under store
 // keep the data. Nothing here starts a goroutine behind the host's back, reads a global or writes to the process: the
 // host owns database, mux, logger and clock.
@@ -100,8 +100,11 @@ type Config struct {
 	FeedTimeout time.Duration
 
 	Hooks  Hooks
-	Logger *slog.Logger     // what Senders and the store say when they fail, and more; default: no log
-	Now    func() time.Time // default time.Now
+	Logger *slog.Logger // what Senders and the store say when they fail, and more; default: no log
+	// LogEvents also writes every event of the audit trail to Logger, once it is stored: level Info, message "event", the fields
+	// of Event in the group "event". What is erased in the trail is not erased there: addresses stay as long as the log does.
+	LogEvents bool
+	Now       func() time.Time // default time.Now
 }
 
 // ReadAlways, as Config.Staleness, makes every check of a token read the revocations first.
@@ -139,6 +142,7 @@ type API struct {
 	Keys        *Keys
 	Grants      *Grants
 	Credentials *Credentials
+	Audit       *Audit
 
 	core *core
 }
@@ -146,7 +150,7 @@ type API struct {
 // core is what the nouns share. All of it is made once, in New.
 type core struct {
 	cfg    Config
-	store  Store
+	store  written
 	hooks  Hooks
 	log    *slog.Logger
 	tokens *tokenKeys
@@ -174,17 +178,19 @@ func New(cfg Config) (*API, error) {
 	}
 	// Keys have been made of them. Under a wrong verb, such as %s for an API, fmt prints what lies below without asking it.
 	cfg.Secret, cfg.OldSecrets = "", nil
-	return assemble(&core{
-		cfg: cfg, store: cfg.Store, hooks: cfg.Hooks, log: cfg.Logger, tokens: keys, hashes: hashes, gate: &gate{keys: map[string]*gateKey{}, noted: map[string]time.Time{}},
+	c := &core{
+		cfg: cfg, hooks: cfg.Hooks, log: cfg.Logger, tokens: keys, hashes: hashes, gate: &gate{keys: map[string]*gateKey{}, noted: map[string]time.Time{}},
 		wake: make(chan struct{}, 1), keys: newRecent[checkedKey](cfg.KeyCache), logins: newRecent[checkedLogin](cfg.KeyCache),
 		feed: newFeed(cfg.Store, cfg.Now, cfg.Staleness, cfg.FeedTimeout),
-	}), nil
+	}
+	c.store = written{cfg.Store, c}
+	return assemble(c), nil
 }
 
 func assemble(c *core) *API {
 	return &API{
 		Users: &Users{c}, Auth: &Auth{c}, Sessions: &Sessions{c}, Roles: &Roles{c}, Memberships: &Memberships{c}, Customers: &Customers{c},
-		Passwords: &Passwords{c}, Contacts: &Contacts{c}, Keys: &Keys{c}, Grants: &Grants{c}, Credentials: &Credentials{c}, core: c,
+		Passwords: &Passwords{c}, Contacts: &Contacts{c}, Keys: &Keys{c}, Grants: &Grants{c}, Credentials: &Credentials{c}, Audit: &Audit{c}, core: c,
 	}
 }
 
@@ -367,11 +373,11 @@ func (c *core) afterCommit(ctx context.Context, run func(context.Context)) {
 // would wait for it. Before… hooks run while the host's transaction is open. It panics when tx is not a transaction of this API's own store: such an API would
 // write accounts where nobody looks.
 func (a *API) WithStore(tx TxStore) *API {
-	if tx == nil || tx.Base() != a.core.store {
+	if tx == nil || tx.Base() != a.core.store.Store {
 		panic("userapi: WithStore needs a transaction of the API's own store")
 	}
 	c := *a.core
-	c.store, c.bound = tx, &afterCommit{}
+	c.store, c.bound = written{tx, &c}, &afterCommit{}
 	return assemble(&c)
 }
 

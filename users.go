@@ -155,7 +155,7 @@ func (u *Users) Create(ctx context.Context, actor Actor, n NewUser) (User, error
 	}
 	for range maxTries {
 		err = u.store.InsertUser(ctx, UserInsert{Account: a, Event: u.event(actor, EventUserCreated, a.User, "")})
-		if err = u.makeWay(ctx, actor, actor.scope(), a, u.wrote(err)); !errors.Is(err, ErrChanged) {
+		if err = u.makeWay(ctx, actor, actor.scope(), a, err); !errors.Is(err, ErrChanged) {
 			break
 		}
 	}
@@ -191,11 +191,10 @@ func (c *core) makeWay(ctx context.Context, actor Actor, scope Scope, a Account,
 	case !holder.Pending, !scope.Holds(holder.CustomerID):
 		return err
 	}
-	revoke := c.revokeUser(holder.ID, holder.Epoch+1)
-	failed = c.wrote(c.store.DeleteUser(ctx, UserDelete{
-		Scope: Scope{All: true}, ID: holder.ID, Customer: holder.CustomerID, IfVersion: holder.Version, Revoke: revoke,
+	failed = c.store.DeleteUser(ctx, UserDelete{
+		Scope: Scope{All: true}, ID: holder.ID, Customer: holder.CustomerID, IfVersion: holder.Version, Revoke: c.revokeUser(holder.ID, holder.Epoch+1),
 		Event: c.event(actor, EventUserDeleted, holder.User, "never activated"),
-	}), revoke...)
+	})
 	if failed != nil && !errors.Is(failed, ErrNotFound) {
 		return failed
 	}

@@ -168,7 +168,7 @@ func (run *changing) commit(ctx context.Context, w UserUpdate, self bool) (User,
 		return User{}, Tokens{}, err
 	}
 	user := w.Account.User
-	if err := run.wrote(run.store.ChangeUser(ctx, w), w.Revoke...); err != nil {
+	if err := run.store.ChangeUser(ctx, w); err != nil {
 		if run.actor.managing() == nil {
 			err = run.makeWay(ctx, run.actor, run.actor.scope(), w.Account, err)
 		}
@@ -329,7 +329,7 @@ func (c *core) prove(ctx context.Context, actor Actor, acc Account, p *ownerProo
 	}
 	attempt, err := c.take(ctx, LimitPassword, actor, counted{account: "#" + acc.ID})
 	if err != nil {
-		return err
+		return c.limited(ctx, actor, acc.User, LimitPassword, "#"+acc.ID, err)
 	}
 	defer attempt.end(ctx)
 	ok, _, err := c.hashes.check(ctx, acc.PasswordHash, p.current)

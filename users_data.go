@@ -90,16 +90,15 @@ func (u *Users) DeleteSelf(ctx context.Context, actor Actor, current Secret) err
 
 // erase erases an account as it was read. ErrChanged when it is another by now.
 func (u *Users) erase(ctx context.Context, actor Actor, a Account) error {
-	revoke := u.revokeUser(a.ID, a.Epoch+1)
 	event := u.event(actor, EventUserDeleted, a.User, "")
 	if actor.is(a.ID) { // from where they did it goes with them
 		event.Address, event.UserAgent = "", ""
 	}
 	err := u.store.DeleteUser(ctx, UserDelete{
 		Scope: actor.scope(), ID: a.ID, Customer: a.CustomerID, IfVersion: a.Version,
-		KeepAdmin: a.Active && a.HasRole(RoleAdmin), Revoke: revoke, Event: event,
+		KeepAdmin: a.Active && a.HasRole(RoleAdmin), Revoke: u.revokeUser(a.ID, a.Epoch+1), Event: event,
 	})
-	if err = u.wrote(err, revoke...); err != nil {
+	if err != nil {
 		return err
 	}
 	if !a.Pending {

@@ -73,7 +73,7 @@ func (u *Users) Register(ctx context.Context, actor Actor, r SelfRegistration) (
 	a.LastLogin = s.CreatedAt
 	event := u.event(actor, EventUserRegistered, a.User, "")
 	event.ActorID, event.SessionID = a.ID, s.ID
-	if err := u.wrote(u.store.InsertUser(ctx, UserInsert{Account: a, Session: &s, Event: event})); err != nil {
+	if err := u.store.InsertUser(ctx, UserInsert{Account: a, Session: &s, Event: event}); err != nil {
 		return fail(ofTheHost(err))
 	}
 	u.userCreated(ctx, a.User)
@@ -175,7 +175,7 @@ func (u *Users) insertPending(ctx context.Context, actor Actor, a Account) error
 		return err
 	}
 	event := u.event(actor, EventUserRegistered, a.User, "")
-	if err := u.wrote(u.store.InsertUser(ctx, UserInsert{Account: a, Outgoing: out, Event: event})); err != nil {
+	if err := u.store.InsertUser(ctx, UserInsert{Account: a, Outgoing: out, Event: event}); err != nil {
 		return err
 	}
 	u.queued(ctx, out)
@@ -189,11 +189,11 @@ func (u *Users) replacePending(ctx context.Context, actor Actor, old, a Account)
 	if err != nil {
 		return err
 	}
-	err = u.wrote(u.store.ChangeUser(ctx, UserUpdate{
+	err = u.store.ChangeUser(ctx, UserUpdate{
 		Scope: Scope{All: true}, Account: a, IfVersion: old.Version, CustomerBefore: old.CustomerID, SetRoles: true,
 		EndMemberships: true, // they were given to who registered before
 		Outgoing:       out, Event: u.event(actor, EventRegisteredAgain, a.User, "pending"),
-	}))
+	})
 	if err != nil {
 		return err
 	}

@@ -81,13 +81,13 @@ func (g guard) admit(c *call) error {
 	if err != nil {
 		return g.admitUnknown(c, err)
 	}
-	if cred.identity.KeyID() != "" {
-		if err := admitKey(c.route.scope(), cred.identity); err != nil {
+	c.r = c.remember(c.r, cred)
+	c.identity, c.actor = cred.identity, c.Actor(c.r)
+	if c.identity.KeyID() != "" {
+		if err := admitKey(c.route.scope(), c.identity); err != nil {
 			return err
 		}
 	}
-	c.r = c.remember(c.r, cred)
-	c.identity, c.actor = cred.identity, c.Actor(c.r)
 	self := false
 	if g == selfOrAdmin || g == selfAdminService {
 		if c.path["id"] == current {

@@ -1,6 +1,6 @@
 // Package httpadapter serves the nouns of a userapi.API over net/http, and guards the routes of the host.
 //
-// An Adapter is made of sections (Users, Auth, Roles, Password, Verification, Keys), which are plain http.Handlers: the host mounts them
+// An Adapter is made of sections (Users, Auth, Roles, Password, Verification, Keys, Audit), which are plain http.Handlers: the host mounts them
 // where it wants to, or all at once with Handler. Its middleware (IsConnected, HasRoles, HasRoleOn, …) is func(http.Handler)
 // http.Handler. Nothing here redirects but IsConnected and its kin with a Config.LoginURL, and nothing wraps a
 // ResponseWriter.
@@ -171,7 +171,10 @@ func (a *Adapter) Verification() http.Handler { return a.section("verification")
 // Keys serves the section keys.
 func (a *Adapter) Keys() http.Handler { return a.section("keys") }
 
-// Handler serves all sections, each under its name: /users, /auth, /roles, /password, /verification, /keys.
+// Audit serves the section audit.
+func (a *Adapter) Audit() http.Handler { return a.section("audit") }
+
+// Handler serves all sections, each under its name: /users, /auth, /roles, /password, /verification, /keys, /audit.
 func (a *Adapter) Handler() http.Handler {
 	root := new(node)
 	for i := range a.routes {

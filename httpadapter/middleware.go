@@ -108,7 +108,7 @@ func (a *Adapter) RequireStep(step userapi.LoginStep) func(http.Handler) http.Ha
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			cred, err := a.authenticateStep(r, step)
 			if err == nil && cred.identity.Step() != step {
-				err = userapi.ErrForbidden
+				err = a.refused(r, cred.identity, userapi.ErrForbidden, r.Pattern)
 			}
 			if err != nil {
 				a.WriteError(w, r, err)
@@ -157,7 +157,7 @@ func (a *Adapter) guarded(next http.Handler, ask check) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		cred, err := a.authenticate(r)
 		if err == nil {
-			err = ask(cred.identity, r)
+			err = a.refused(r, cred.identity, ask(cred.identity, r), r.Pattern)
 		}
 		switch {
 		case errors.Is(err, userapi.ErrNoCredentials) && a.cfg.LoginURL != "" && wantsHTML(r):

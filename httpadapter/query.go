@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/userapi/userapi"
 )
@@ -58,4 +59,17 @@ func (a args) choice(name, first, second string) string {
 		a.wrong[name] = []string{first + " or " + second}
 	}
 	return value
+}
+
+// time is a moment as RFC 3339 has it; zero when it is not given.
+func (a args) time(name string) time.Time {
+	value, given := a.values[name]
+	if !given {
+		return time.Time{}
+	}
+	at, err := time.Parse(time.RFC3339, value)
+	if err != nil || at.Year() < 1970 || at.Year() > 9999 {
+		a.wrong[name] = []string{"a time such as 2030-12-31T12:00:00Z"}
+	}
+	return at
 }

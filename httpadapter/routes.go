@@ -98,6 +98,8 @@ var routeTable = []route{
 	{method: "GET", section: "roles", pattern: "/{code}", guard: admin, status: 200, handle: getRole, optIn: editRoles, summary: "A role definition."},
 	{method: "PATCH", section: "roles", pattern: "/{code}", guard: admin, body: "{name}", status: 200, handle: renameRole, optIn: editRoles, summary: "Rename a role; its code stays."},
 	{method: "DELETE", section: "roles", pattern: "/{code}", guard: admin, status: 204, handle: deleteRole, optIn: editRoles, summary: "Delete a role nobody holds."},
+
+	{method: "GET", section: "audit", pattern: "/", guard: admin, status: 200, handle: listEvents, query: []string{"user_id", "kind", "since", "until", "limit", "cursor"}, summary: "A page of the audit trail of the admin's customer, newest first. kind: one or several (at most 16), separated by commas. since and until: times (RFC 3339), the first included, the second not."},
 }
 
 // check refuses a line that lacks what makes it safe or true.

@@ -52,10 +52,11 @@ func (a *Adapter) dispatch(root *node, w http.ResponseWriter, r *http.Request) e
 		return nil
 	}
 	c := &call{Adapter: a, w: w, r: r, route: rt, path: values}
-	if err := rt.guard.admit(c); err != nil {
-		return err
+	err := rt.guard.admit(c)
+	if err == nil {
+		err = rt.handle(c)
 	}
-	return rt.handle(c)
+	return a.refused(c.r, c.identity, err, rt.method+" /"+rt.section+rt.pattern)
 }
 
 // recovered turns a panic of a handler into a 500. Its value may hold anything, so only errors of the runtime are

@@ -57,6 +57,10 @@ type program struct {
 		Enable  keyEnable  `cmd:"" help:"Make an API key active again."`
 		Delete  keyDelete  `cmd:"" help:"Delete an API key."`
 	} `cmd:"" help:"Look after API keys."`
+	Audit struct {
+		List  auditList  `cmd:"" help:"List the audit trail, newest first."`
+		Prune auditPrune `cmd:"" help:"Delete the old part of the audit trail, and print how many events went."`
+	} `cmd:"" help:"Look after the audit trail."`
 	Import moveIn  `cmd:"" help:"Import the users of another system."`
 	Export moveOut `cmd:"" help:"Print users as lines of JSON, which import reads."`
 }

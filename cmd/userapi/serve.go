@@ -42,6 +42,7 @@ type serve struct {
 	Outbox               string         `env:"USERAPI_OUTBOX" placeholder:"FILE" help:"File to which every mail and SMS is appended in place of sending it; development mode only. Default there: outbox.jsonl, for what --sending has no way for."`
 	Limits               string         `env:"USERAPI_LIMITS" placeholder:"LIMITS" help:"Limits of attempts, such as login=5/10m/account,20/m/address; off lifts them, in development mode only."`
 	TrustedProxies       []netip.Prefix `env:"USERAPI_TRUSTED_PROXIES" placeholder:"CIDR" help:"Proxies whose X-Forwarded-For counts."`
+	LogEvents            bool           `env:"USERAPI_LOG_EVENTS" help:"Write every event of the audit trail to the log, too."`
 	Dev                  bool           `env:"USERAPI_DEV" help:"Development mode: cookies over plain HTTP, loopback addresses only. It is on where no secret is given."`
 }
 
@@ -154,6 +155,7 @@ func (c *serve) prepare(ctx context.Context, api *userapi.API, log *slog.Logger)
 // config refuses wrong use before anything is touched.
 func (c *serve) config() (cfg userapi.Config, to dispatch, err error) {
 	cfg.Logger = slog.New(slog.NewJSONHandler(os.Stdout, nil))
+	cfg.LogEvents = c.LogEvents
 	cfg.Password.Legacy = legacyhash.All() // accounts that moved in keep their passwords
 	if _, err := c.describe(); err != nil {
 		return cfg, to, err

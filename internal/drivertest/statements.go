@@ -62,8 +62,9 @@ func fill(t *testing.T, st Store, db *sql.DB) {
 		`('reset', 'u#', 'h#', '', 'u#', '', '', '', 0, 5, 9999999999999)`)
 	insert("userapi_outbox", `id, challenge_id, user_id, sealed, attempt, lease, due_at, expires_at`,
 		`('m#', 'h#', 'u#', '', 0, '', 99999999#, 9999999999999)`)
-	insert("userapi_events", `id, happened_at, kind, actor_kind, actor_id, session_id, key_id, user_id, customer_id, address, user_agent, detail`,
-		`('e#', 0, 'login', 'user', '', '', '', '', '', '', '', '')`)
+	insert("userapi_events", `id, happened_at, kind, actor_kind, actor_id, actor_from, session_id, key_id, user_id, customer_id, address, user_agent, detail`,
+		`('e#', 0, 'login', 'user', '', '', '', '', 'u#', 'c0%', '', '', '')`)
+	run(t, db, `UPDATE userapi_events SET customer_id = 'c01' WHERE customer_id LIKE 'c01%'`)
 	insert("userapi_keys", `id, user_id, name, name_key, prefix, hash, scopes, active, expires_at, created_at, last_used_at, version`,
 		`('k#', 'u#', 'name', 'name', 'prefix#', 'hash', '', 1, NULL, 0, NULL, 1)`)
 	insert("userapi_grants", `user_id, name, value, expires_at`, `('u#', 'apikeys', 5, NULL)`)
@@ -163,6 +164,12 @@ func callAll(t *testing.T, st Store) {
 			f.Scope, f.Limit = sc, 21
 			read(st.ListMemberships(ctx, f))
 		}
+		for _, f := range []userapi.EventFilter{
+			{}, {From: "e00100", Before: "e01900"}, {Kinds: []userapi.EventKind{"login"}, Before: "e01900"}, {UserID: "u00001"}, {UserID: "u00001", Kinds: []userapi.EventKind{"login", "logout"}},
+		} {
+			f.Scope, f.Limit = sc, 21
+			read(st.ListEvents(ctx, f))
+		}
 	}
 	read(st.SessionByID(ctx, "s00001"))
 	read(st.Roles(ctx, []string{"r01"}, []string{"role02"}))
@@ -217,6 +224,7 @@ func callAll(t *testing.T, st Store) {
 		}
 	}
 	callKeys(t, st)
+	read(st.PruneEvents(ctx, userapi.EventPrune{Before: "e00005", Limit: 3, Event: event()}))
 	read(st.Sweep(ctx, userapi.SweepBefore{
 		Now: now.Add(2 * time.Hour).Add(time.Second), Idle: 400 * 24 * time.Hour, Batch: 10, PendingBefore: now,
 	}))

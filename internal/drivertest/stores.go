@@ -226,8 +226,9 @@ func proofs(t *testing.T, st userapi.Store, customer string) {
 		t.Fatalf("leased %+v", leased)
 	}
 	must(t, st.DelayMessage(ctx, userapi.MessageDelay{ID: leased[0].ID, Attempt: 1}))
-	for range 2 { // the second finds nothing, and leaves no event
-		must(t, st.EndMessage(ctx, userapi.MessageEnd{ID: leased[0].ID, Void: true, Event: event()}))
+	must(t, st.EndMessage(ctx, userapi.MessageEnd{ID: leased[0].ID, Void: true, Event: event()}))
+	if err := st.EndMessage(ctx, userapi.MessageEnd{ID: leased[0].ID, Void: true, Event: event()}); !errors.Is(err, userapi.ErrNotFound) {
+		t.Fatalf("error is %v", err)
 	}
 	must(t, pose("ended", 2))
 	must(t, st.EndChallenge(ctx, userapi.ChallengeEnd{ID: "ended", Event: event()}))

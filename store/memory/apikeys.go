@@ -49,7 +49,7 @@ func (s *Store) ListKeys(ctx context.Context, scope userapi.Scope, userID string
 
 // InsertKey implements userapi.KeyStore.
 func (s *Store) InsertKey(ctx context.Context, w userapi.KeyInsert) error {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, w.Event)
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func (s *Store) InsertKey(ctx context.Context, w userapi.KeyInsert) error {
 
 // ChangeKey implements userapi.KeyStore.
 func (s *Store) ChangeKey(ctx context.Context, w userapi.KeyUpdate) error {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, w.Event)
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func (s *Store) ChangeKey(ctx context.Context, w userapi.KeyUpdate) error {
 
 // DeleteKey implements userapi.KeyStore.
 func (s *Store) DeleteKey(ctx context.Context, w userapi.KeyDelete) error {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, w.Event)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 
 // InsertChallenge implements userapi.ChallengeStore.
 func (s *Store) InsertChallenge(ctx context.Context, w userapi.ChallengeInsert) error {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, w.Event)
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (s *Store) ReturnTry(ctx context.Context, id string) error {
 
 // EndChallenge implements userapi.ChallengeStore.
 func (s *Store) EndChallenge(ctx context.Context, w userapi.ChallengeEnd) error {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, w.Event)
 	if err != nil {
 		return err
 	}

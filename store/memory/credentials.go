@@ -46,7 +46,7 @@ func (s *Store) CredentialsOf(ctx context.Context, userID, kind string) ([]usera
 
 // PutCredential implements userapi.CredentialStore.
 func (s *Store) PutCredential(ctx context.Context, w userapi.CredentialWrite) error {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, w.Event)
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (s *Store) PutCredential(ctx context.Context, w userapi.CredentialWrite) er
 
 // DeleteCredential implements userapi.CredentialStore.
 func (s *Store) DeleteCredential(ctx context.Context, w userapi.CredentialWrite) error {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, w.Event)
 	if err != nil {
 		return err
 	}

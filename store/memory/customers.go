@@ -41,7 +41,7 @@ func (s *Store) ListCustomers(ctx context.Context, after string, limit int) ([]u
 
 // InsertCustomer implements userapi.CustomerStore.
 func (s *Store) InsertCustomer(ctx context.Context, w userapi.CustomerWrite) error {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, w.Event)
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func (s *Store) InsertCustomer(ctx context.Context, w userapi.CustomerWrite) err
 
 // ChangeCustomer implements userapi.CustomerStore.
 func (s *Store) ChangeCustomer(ctx context.Context, w userapi.CustomerWrite) error {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, w.Event)
 	if err != nil {
 		return err
 	}

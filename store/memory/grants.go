@@ -28,7 +28,7 @@ func (s *Store) ListGrants(ctx context.Context, scope userapi.Scope, userID stri
 
 // SetGrant implements userapi.GrantStore.
 func (s *Store) SetGrant(ctx context.Context, w userapi.GrantWrite) error {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, w.Event)
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func (s *Store) SetGrant(ctx context.Context, w userapi.GrantWrite) error {
 
 // DeleteGrant implements userapi.GrantStore.
 func (s *Store) DeleteGrant(ctx context.Context, w userapi.GrantWrite) error {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, w.Event)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ func keyOf(m userapi.Membership) membership { return membership{m.UserID, m.Reso
 
 // SetMembership implements userapi.MembershipStore.
 func (s *Store) SetMembership(ctx context.Context, w userapi.MembershipWrite) error {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, w.Event)
 	if err != nil {
 		return err
 	}
@@ -31,7 +31,7 @@ func (s *Store) SetMembership(ctx context.Context, w userapi.MembershipWrite) er
 
 // RemoveMembership implements userapi.MembershipStore.
 func (s *Store) RemoveMembership(ctx context.Context, w userapi.MembershipWrite) error {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, w.Event)
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (s *Store) ListMemberships(ctx context.Context, f userapi.MembershipFilter)
 
 // EndResource implements userapi.MembershipStore.
 func (s *Store) EndResource(ctx context.Context, w userapi.ResourceEnd) error {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, w.Event)
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,7 @@ type Store struct {
 	keys        map[string]userapi.StoredKey        // by id
 	grants      map[string]map[string]userapi.Grant // by user id and name
 	events      []userapi.Event
+	recorded    map[string]bool // the ids of events
 }
 
 var _ userapi.Store = (*Store)(nil)
@@ -45,6 +46,7 @@ func New() *Store {
 		counters:    map[string]counter{},
 		challenges:  map[string]userapi.Challenge{},
 
+		recorded:    map[string]bool{},
 		credentials: map[credentialKey]userapi.Credential{},
 		keys:        map[string]userapi.StoredKey{},
 		grants:      map[string]map[string]userapi.Grant{},
@@ -53,12 +55,19 @@ func New() *Store {
 	}
 }
 
-// lock waits for the store. The context is asked after the wait: whoever gave up meanwhile writes nothing.
-func (s *Store) lock(ctx context.Context) (unlock func(), err error) {
+// lock waits for the store. The context is asked after the wait: whoever gave up meanwhile writes nothing. Neither does a write
+// whose events cannot be stored with it.
+func (s *Store) lock(ctx context.Context, events ...userapi.Event) (unlock func(), err error) {
 	s.mu.Lock()
 	if err := ctx.Err(); err != nil {
 		s.mu.Unlock()
 		return nil, userapi.ErrUnavailable.Wrap(err)
+	}
+	for _, e := range events {
+		if s.recorded[e.ID] {
+			s.mu.Unlock()
+			return nil, errEventKnown
+		}
 	}
 	return s.mu.Unlock, nil
 }

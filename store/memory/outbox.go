@@ -55,14 +55,14 @@ func (s *Store) DelayMessage(ctx context.Context, w userapi.MessageDelay) error 
 
 // EndMessage implements userapi.OutboxStore. With w.Void the challenge's other messages go too.
 func (s *Store) EndMessage(ctx context.Context, w userapi.MessageEnd) error {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, w.Event)
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	i := slices.IndexFunc(s.messages, func(m message) bool { return m.ID == w.ID })
 	if i < 0 {
-		return nil
+		return userapi.ErrNotFound
 	}
 	of := s.messages[i].ChallengeID
 	s.messages = slices.Delete(s.messages, i, i+1)

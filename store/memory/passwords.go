@@ -8,7 +8,7 @@ import (
 
 // UpgradeHash implements userapi.PasswordStore.
 func (s *Store) UpgradeHash(ctx context.Context, w userapi.HashUpgrade) (bool, error) {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, w.Event)
 	if err != nil {
 		return false, err
 	}

@@ -42,7 +42,7 @@ func (s *Store) Revocations(ctx context.Context, since int64) ([]userapi.Revocat
 
 // EndEverything implements userapi.RevocationStore.
 func (s *Store) EndEverything(ctx context.Context, w userapi.EverythingEnd) error {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, w.Event)
 	if err != nil {
 		return err
 	}

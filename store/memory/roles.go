@@ -32,7 +32,7 @@ func (s *Store) ListRoles(ctx context.Context, offset, limit int) ([]userapi.Rol
 
 // InsertRole implements userapi.RoleStore.
 func (s *Store) InsertRole(ctx context.Context, w userapi.RoleWrite) error {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, w.Event)
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func (s *Store) InsertRole(ctx context.Context, w userapi.RoleWrite) error {
 
 // RenameRole implements userapi.RoleStore.
 func (s *Store) RenameRole(ctx context.Context, w userapi.RoleWrite) error {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, w.Event)
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func (s *Store) RenameRole(ctx context.Context, w userapi.RoleWrite) error {
 
 // DeleteRole implements userapi.RoleStore.
 func (s *Store) DeleteRole(ctx context.Context, w userapi.RoleWrite) error {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, w.Event)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 
 // InsertSession implements userapi.SessionStore.
 func (s *Store) InsertSession(ctx context.Context, w userapi.SessionInsert) ([]string, error) {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, w.Event)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +89,7 @@ func (s *Store) ListSessions(ctx context.Context, scope userapi.Scope, userID st
 
 // EndSession implements userapi.SessionStore.
 func (s *Store) EndSession(ctx context.Context, w userapi.SessionEnd) error {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, w.Event)
 	if err != nil {
 		return err
 	}

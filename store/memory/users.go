@@ -81,7 +81,7 @@ func matches(f userapi.UserFilter, a userapi.Account) bool {
 
 // InsertUser implements userapi.UserStore.
 func (s *Store) InsertUser(ctx context.Context, w userapi.UserInsert) error {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, w.Event)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (s *Store) InsertUser(ctx context.Context, w userapi.UserInsert) error {
 
 // ChangeUser implements userapi.UserStore.
 func (s *Store) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, w.Event)
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (s *Store) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
 
 // DeleteUser implements userapi.UserStore.
 func (s *Store) DeleteUser(ctx context.Context, w userapi.UserDelete) error {
-	unlock, err := s.lock(ctx)
+	unlock, err := s.lock(ctx, w.Event)
 	if err != nil {
 		return err
 	}
@@ -214,6 +214,9 @@ func (s *Store) mayChange(a userapi.Account, w userapi.UserUpdate) error {
 		holder := s.accounts[r.UserID]
 		if holder.Version != r.IfVersion || !holder.PhoneVerified || holder.Phone != r.Phone {
 			return userapi.ErrChanged
+		}
+		if s.recorded[r.Event.ID] {
+			return errEventKnown
 		}
 	}
 	if err := s.mayKeep(a, w.TakesPlace, w.Releases); err != nil {

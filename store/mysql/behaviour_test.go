@@ -279,7 +279,7 @@ func TestStatementsUseAnIndex(t *testing.T) {
 	st := mysql.New(db)
 	require.NoError(t, st.Migrate(t.Context()))
 	statements := drivertest.Statements(t, st, db, c)
-	_, err := db.Exec("ANALYZE TABLE userapi_users, userapi_user_roles, userapi_roles, userapi_customers, userapi_sessions, userapi_revocations, userapi_limits, userapi_challenges, userapi_outbox, userapi_memberships, userapi_keys, userapi_grants, userapi_credentials")
+	_, err := db.Exec("ANALYZE TABLE userapi_users, userapi_user_roles, userapi_roles, userapi_customers, userapi_sessions, userapi_revocations, userapi_limits, userapi_challenges, userapi_outbox, userapi_memberships, userapi_keys, userapi_grants, userapi_credentials, userapi_events")
 	require.NoError(t, err)
 	for _, s := range statements {
 		rows, err := db.Query("EXPLAIN "+s.Query, s.Args...)

@@ -150,7 +150,7 @@ func (s suite) messageRaces(t *testing.T, db database) {
 		for i := range ends {
 			ends[i] = userapi.MessageEnd{ID: out.Messages[0].ID, Void: true, Event: f.event(userapi.EventMessageFailed)}
 		}
-		same(t, winners(t, db.race(racers, func(i int, st userapi.Store) error { return st.EndMessage(t.Context(), ends[i]) })), racers, "ends")
+		same(t, winners(t, db.race(racers, func(i int, st userapi.Store) error { return st.EndMessage(t.Context(), ends[i]) }), userapi.ErrNotFound), 1, "ends")
 		events := 0
 		for _, w := range ends {
 			if f.recorded(w.Event) {

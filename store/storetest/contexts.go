@@ -12,7 +12,7 @@ import (
 func (s suite) contexts(t *testing.T) {
 	db := s.database(t)
 
-	t.Run("K01 a write whose caller has gone is not done", func(t *testing.T) {
+	t.Run("K01 L05 a write whose caller has gone, or whose event cannot be stored, is not done", func(t *testing.T) {
 		f := db.tenant(t)
 		a, gone := f.add(), f.add()
 		open, ended := f.open(a), f.open(a)
@@ -37,15 +37,20 @@ func (s suite) contexts(t *testing.T) {
 		f.wantTry(byID(used), used, 1)
 		f.empty()
 		credential := userapi.Credential{UserID: a.ID, Kind: "totp", Key: f.key("c"), Data: []byte("x")}
+		must(t, f.AddEvent(t.Context(), f.old()))
 		queued := f.pose(userapi.PurposePhone, a.ID)
 		message := queued.Messages[0].ID
 
-		// Each write runs with a context that is over, then again with one that is not: had the first been done, the
-		// second could not be. Where it could, undone looks.
+		stored := f.event(userapi.EventLoginFailed)
+		must(t, f.AddEvent(t.Context(), stored))
+
+		// Each write runs with a context that is over, and with an event whose id is stored already, then once more as it should: had
+		// one before been done, it could not be. Where it could, undone looks.
 		for _, write := range []struct {
 			name   string
 			do     func(ctx context.Context) error
 			undone func(t *testing.T)
+			steps  bool // some of it may be done before the write with the event
 		}{
 			{name: "RotateSession", do: func(ctx context.Context) error { return f.RotateSession(ctx, rotation(open, a.Epoch, f.now)) }},
 			{name: "InsertUser", do: func(ctx context.Context) error {
@@ -107,7 +112,7 @@ func (s suite) contexts(t *testing.T) {
 			{name: "RemoveMembership", do: func(ctx context.Context) error { return f.RemoveMembership(ctx, f.membership(f.read(a.ID), "1", "")) }},
 			{name: "EndResource", do: func(ctx context.Context) error {
 				return f.EndResource(ctx, userapi.ResourceEnd{Resource: "doc", ResourceID: f.key("gone"), Event: f.event(userapi.EventResourceDeleted)})
-			}, undone: func(t *testing.T) { same(t, len(f.members(f.onDoc(f.key("gone")))), 1, "members") }},
+			}, undone: func(t *testing.T) { same(t, len(f.members(f.onDoc(f.key("gone")))), 1, "members") }, steps: true},
 			{name: "TakeLimits", do: func(ctx context.Context) error {
 				wait, err := f.TakeLimits(ctx, f.now, limit)
 				if err == nil && wait > 0 {
@@ -161,6 +166,13 @@ func (s suite) contexts(t *testing.T) {
 				same(t, len(f.grantsOf(a.ID)), 0, "grants")
 			}},
 			{name: "DeleteGrant", do: func(ctx context.Context) error { return f.DeleteGrant(ctx, f.grant(a.ID, "apikeys", 5)) }},
+			{name: "PruneEvents", do: func(ctx context.Context) error {
+				n, err := f.PruneEvents(ctx, userapi.EventPrune{Before: behindOld, Limit: 10, Event: f.event(userapi.EventEventsPruned)})
+				if err == nil && n != 1 {
+					return userapi.ErrNotFound
+				}
+				return err
+			}},
 			{name: "AddEvent", do: func(ctx context.Context) error { return f.AddEvent(ctx, f.event(userapi.EventLoginFailed)) }},
 			{name: "Sweep", do: func(ctx context.Context) error {
 				n, err := f.Sweep(ctx, userapi.SweepBefore{Now: f.now.Add(1000 * 24 * time.Hour), Idle: time.Hour, Batch: 100})
@@ -179,7 +191,7 @@ func (s suite) contexts(t *testing.T) {
 			}},
 		} {
 			t.Run(write.name, func(t *testing.T) {
-				f.t = t
+				f.t, f.made = t, nil
 				over, cancel := context.WithCancel(t.Context())
 				cancel()
 				is(t, write.do(over), context.Canceled)
@@ -189,7 +201,21 @@ func (s suite) contexts(t *testing.T) {
 				late, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 				defer cancel()
 				is(t, write.do(late), context.DeadlineExceeded)
+				if len(f.made) > 0 {
+					f.known = stored.ID
+					if write.do(t.Context()) == nil {
+						t.Fatal("it was done without its event")
+					}
+					f.known = ""
+					if write.undone != nil && !write.steps {
+						write.undone(t)
+					}
+				}
+				f.made = nil
 				must(t, write.do(t.Context()))
+				for _, e := range f.made {
+					same(t, f.recorded(e), true, "whether the event is there")
+				}
 			})
 		}
 	})
@@ -213,6 +239,10 @@ func (s suite) contexts(t *testing.T) {
 			"CredentialsOf":       func() error { _, err := f.CredentialsOf(over, a.ID, ""); return err },
 			"ListMemberships": func() error {
 				_, err := f.ListMemberships(over, userapi.MembershipFilter{Scope: f.scope(), UserID: a.ID, Limit: 1})
+				return err
+			},
+			"ListEvents": func() error {
+				_, err := f.ListEvents(over, userapi.EventFilter{Scope: f.scope(), Limit: 1})
 				return err
 			},
 			"Roles":         func() error { _, err := f.Roles(over, []string{"x"}, nil); return err },

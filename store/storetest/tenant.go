@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"slices"
@@ -22,6 +23,8 @@ type tenant struct {
 	n             int
 	posed         []userapi.Challenge     // all that were made, stored or not
 	queued        []userapi.SealedMessage // likewise
+	made          []userapi.Event         // likewise
+	known         string                  // the id of every event that is made from now on; "" = one of its own
 }
 
 func (d database) tenant(t *testing.T) *tenant {
@@ -45,7 +48,9 @@ func (f *tenant) scope() userapi.Scope { return userapi.Scope{Customer: f.custom
 
 // event is a fresh one: an event's id is what a store recognises a write by.
 func (f *tenant) event(kind userapi.EventKind) userapi.Event {
-	return userapi.Event{ID: newID(), At: f.now, Kind: kind, ActorKind: "system", CustomerID: f.customer}
+	e := userapi.Event{ID: cmp.Or(f.known, newID()), At: f.now, Kind: kind, ActorKind: "system", CustomerID: f.customer}
+	f.made = append(f.made, e)
+	return e
 }
 
 func (f *tenant) addCustomer(quota int) string {

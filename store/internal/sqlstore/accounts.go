@@ -9,14 +9,17 @@ import (
 )
 
 // scoped is the tenant condition on userapi_users u.
-func scoped(sc userapi.Scope) (string, []any) {
+func scoped(sc userapi.Scope) (string, []any) { return scopedOn("u", sc) }
+
+// scopedOn is the tenant condition on a table, by its alias.
+func scopedOn(table string, sc userapi.Scope) (string, []any) {
 	switch {
 	case sc.All:
 		return "", nil
 	case sc.Customer == "":
 		return " AND 1 = 0", nil
 	}
-	return " AND u.customer_id = ?", []any{sc.Customer}
+	return " AND " + table + ".customer_id = ?", []any{sc.Customer}
 }
 
 const userColumns = `u.id, u.customer_id, COALESCE(u.email_key, '') AS email_key, u.email, COALESCE(u.username_key, '') AS username_key,

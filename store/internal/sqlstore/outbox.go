@@ -117,11 +117,10 @@ func (s *Store) DelayMessage(ctx context.Context, w userapi.MessageDelay) error 
 func (s *Store) EndMessage(ctx context.Context, w userapi.MessageEnd) error {
 	if !w.Void && w.Event.ID == "" {
 		return s.statement(ctx, func(ctx context.Context, q conn) error {
-			_, err := q.exec(ctx, `DELETE FROM userapi_outbox WHERE id = ?`, w.ID)
-			return err
+			return endMessage(ctx, q, w.ID)
 		})
 	}
-	return known(s.write(ctx, w.Event, func(ctx context.Context, q conn) error {
+	return s.write(ctx, w.Event, func(ctx context.Context, q conn) error {
 		var challenges []string
 		if w.Void {
 			err := q.query(ctx, &challenges, `SELECT challenge_id FROM userapi_outbox WHERE id = ? AND challenge_id <> ''`, w.ID)
@@ -133,18 +132,17 @@ func (s *Store) EndMessage(ctx context.Context, w userapi.MessageEnd) error {
 		if err := deleteAll(ctx, q, `DELETE FROM userapi_challenges WHERE id IN (?)`, challenges); err != nil {
 			return err
 		}
-		n, err := q.exec(ctx, `DELETE FROM userapi_outbox WHERE id = ?`, w.ID)
-		if err != nil || n == 0 {
-			return cmp.Or(err, errNothing)
+		if err := endMessage(ctx, q, w.ID); err != nil {
+			return err
 		}
 		return deleteMessages(ctx, q, challenges)
-	}))
+	})
 }
 
-// known takes a write that found nothing to do for done.
-func known(err error) error {
-	if errors.Is(err, errNothing) {
-		return nil
+func endMessage(ctx context.Context, q conn, id string) error {
+	n, err := q.exec(ctx, `DELETE FROM userapi_outbox WHERE id = ?`, id)
+	if err == nil && n == 0 {
+		err = userapi.ErrNotFound
 	}
 	return err
 }
