@@ -57,6 +57,7 @@ const (
 	EventLogin              EventKind = "login"
 	EventLoginFailed        EventKind = "login.failed"
 	EventLoginLimited       EventKind = "login.limited"
+	EventLimitReached       EventKind = "limit.reached" // failed attempts have used a budget of the account up; Detail names the limit
 	EventLogout             EventKind = "logout"
 	EventRefreshReused      EventKind = "refresh.reused"
 	EventSessionEnded       EventKind = "session.ended"

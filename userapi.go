@@ -154,8 +154,10 @@ type core struct {
 	logins *recent[checkedLogin]
 	hashes *hashPool
 	gate   *gate
-	wake   chan struct{} // something was put into the outbox here
-	bound  *afterCommit  // of an API inside a host's transaction
+	// buckets are the budgets PerProcess.
+	buckets map[bucketKey]*bucket
+	wake    chan struct{} // something was put into the outbox here
+	bound   *afterCommit  // of an API inside a host's transaction
 }
 
 // New makes an API. It reads nothing from the store and starts nothing.
@@ -173,7 +175,7 @@ func New(cfg Config) (*API, error) {
 	}
 	return assemble(&core{
 		cfg: cfg, store: cfg.Store, hooks: cfg.Hooks, log: cfg.Logger, tokens: keys, hashes: hashes, gate: &gate{keys: map[string]*gateKey{}, noted: map[string]time.Time{}},
-		wake: make(chan struct{}, 1), keys: newRecent[checkedKey](cfg.KeyCache), logins: newRecent[checkedLogin](cfg.KeyCache),
+		buckets: newBuckets(cfg.Limits), wake: make(chan struct{}, 1), keys: newRecent[checkedKey](cfg.KeyCache), logins: newRecent[checkedLogin](cfg.KeyCache),
 		feed: newFeed(cfg.Store, cfg.Now, cfg.Staleness, cfg.FeedTimeout),
 	}), nil
 }
