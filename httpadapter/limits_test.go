@@ -32,7 +32,9 @@ func (w *world) node(change func(*userapi.Config)) http.Handler {
 	return mux
 }
 
-func TestLogin_J01_J02_J03_J05_NobodyLocksAnOwnerOut(t *testing.T) { onEveryStore(t, nobodyLocksAnOwnerOut) }
+func TestLogin_J01_J02_J03_J05_NobodyLocksAnOwnerOut(t *testing.T) {
+	onEveryStore(t, nobodyLocksAnOwnerOut)
+}
 
 func nobodyLocksAnOwnerOut(t *testing.T, on options) {
 	change := func(c *userapi.Config) {

@@ -103,21 +103,37 @@ func (s *Store) ReturnLimits(ctx context.Context, returns []userapi.LimitReturn)
 	return s.write(ctx, userapi.Event{}, func(ctx context.Context, q conn) error { return s.returnLimits(ctx, q, returns) })
 }
 
-// returnLimits is part of two writes, and the last of each: others wait for the counter of a busy address.
+// returnLimits is part of two writes, and the last of each: others wait for the counter of a busy address. What is cleared is over, and
+// swept some day; all of it is one statement, in the order of the keys.
 func (s *Store) returnLimits(ctx context.Context, q conn, returns []userapi.LimitReturn) error {
-	returns = slices.Clone(returns)
-	slices.SortFunc(returns, func(a, b userapi.LimitReturn) int { return cmp.Compare(a.Key, b.Key) })
+	var all, cleared []string
+	var marks []userapi.LimitReturn
 	for _, r := range returns {
-		var err error
 		switch {
 		case r.Mark != nil:
-			err = s.mark(ctx, q, r.Key, *r.Mark)
+			marks = append(marks, r)
+			continue
 		case r.Clear:
-			_, err = q.exec(ctx, `DELETE FROM userapi_limits WHERE limit_key = ?`, r.Key)
-		default:
-			_, err = q.exec(ctx, `UPDATE userapi_limits SET hits = hits - 1 WHERE limit_key = ? AND hits > 0`, r.Key)
+			cleared = append(cleared, r.Key)
 		}
+		all = append(all, r.Key)
+	}
+	if len(all) > 0 {
+		ends, args := ``, []any{}
+		if len(cleared) > 0 {
+			ends = `, kept_until = CASE WHEN limit_key IN (?) THEN 0 ELSE kept_until END, ends_at = CASE WHEN limit_key IN (?) THEN 0 ELSE ends_at END`
+			args = append(args, cleared, cleared)
+		}
+		query, args, err := in(`UPDATE userapi_limits`+s.d.Index("PRIMARY")+` SET hits = CASE WHEN hits > 0 THEN hits - 1 ELSE 0 END`+ends+` WHERE limit_key IN (?)`, append(args, all)...)
 		if err != nil {
+			return err
+		}
+		if _, err := q.exec(ctx, query, args...); err != nil {
+			return err
+		}
+	}
+	for _, m := range marks {
+		if err := s.mark(ctx, q, m.Key, *m.Mark); err != nil {
 			return err
 		}
 	}
