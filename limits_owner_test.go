@@ -495,3 +495,51 @@ func TestSweep_J08_what_limits_remember_goes(t *testing.T) {
 	require.NoError(t, err)
 	assert.Positive(t, n, "the mark of the address, and the session")
 }
+
+// eventful is a store that does something beside when an event is added.
+type eventful struct {
+	userapi.Store
+	meanwhile func()
+}
+
+func (e *eventful) AddEvent(ctx context.Context, event userapi.Event) error {
+	if run := e.meanwhile; run != nil {
+		e.meanwhile = nil
+		run()
+	}
+	return e.Store.AddEvent(ctx, event)
+}
+
+func TestLogin_J02_two_nodes_that_see_a_budget_end_tell_once(t *testing.T) {
+	o := newOffice(t, func(c *userapi.Config) { c.Limits = userapi.DefaultLimits() })
+	o.user("default", "anna")
+	store := &eventful{Store: o.store}
+	other := o.second(func(c *userapi.Config) {
+		o.wire(c, func(c *userapi.Config) { c.Limits, c.Store = userapi.DefaultLimits(), store })
+	})
+	for range 3 {
+		require.ErrorIs(t, o.tries(away, "anna", another), userapi.ErrBadCredentials)
+	}
+	store.meanwhile = func() {
+		require.ErrorIs(t, o.tries(away, "anna", another), userapi.ErrBadCredentials, "the fifth, during the fourth")
+	}
+	_, _, err := other.Auth.Login(ctx, at(away), userapi.LoginRequest{Identifier: "anna", Password: another})
+	require.ErrorIs(t, err, userapi.ErrBadCredentials)
+	o.receive("anna@example.com", userapi.PurposeNotice)
+	assert.Len(t, o.box.all("anna@example.com", userapi.PurposeNotice), 1)
+}
+
+func TestLogin_J01_what_the_account_refuses_uses_nothing_of_the_process_up(t *testing.T) {
+	w := newWorld(t, func(c *userapi.Config) {
+		c.Limits = userapi.Limits{
+			userapi.LimitLogin: {{Max: 10, Window: time.Minute, Per: userapi.PerProcess}, {Max: 2, Window: time.Minute, Per: userapi.PerAccount}},
+		}
+	})
+	for range 50 {
+		require.Error(t, w.tries(away, "ghost", another))
+	}
+	for i := range 8 {
+		require.ErrorIs(t, w.tries(away, fmt.Sprint("ghost", i), another), userapi.ErrBadCredentials)
+	}
+	limitedFor(t, w.tries(away, "admin", password))
+}
