@@ -23,7 +23,7 @@ const (
 // A key that was just checked is remembered (Config.KeyCache); then no row of it is read, its secret is compared all the same,
 // and what ends or changes it, or its owner's trust, is known as for an access token: see Authenticate.
 //
-// ErrInvalidKey, whatever is wrong; ErrRateLimited for an address with too many wrong keys, where the host sets LimitKey;
+// ErrInvalidKey, whatever is wrong; ErrRateLimited for a wrong key from an address with too many of them;
 // ErrUnavailable when key or revocations cannot be read, or what was read is older than what is known to have been revoked:
 // it fails closed.
 func (a *Auth) AuthenticateKey(ctx context.Context, actor Actor, key Secret) (*Identity, error) {

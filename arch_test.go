@@ -122,7 +122,7 @@ func TestArchitecture_no_init_and_one_package_comment(t *testing.T) {
 func TestArchitecture_row_rule(t *testing.T) {
 	files := map[string][]string{}
 	eachFile(t, func(folder, name string, _ *ast.File) { files[folder] = append(files[folder], name) })
-	for _, noun := range []string{"users.go", "sessions.go", "roles.go", "memberships.go", "customers.go", "challenges.go", "outbox.go", "apikeys.go", "grants.go", "credentials.go", "events.go"} {
+	for _, noun := range []string{"users.go", "sessions.go", "roles.go", "memberships.go", "customers.go", "challenges.go", "outbox.go", "apikeys.go", "grants.go", "credentials.go", "events.go", "limits.go"} {
 		for _, folder := range []string{".", "store/memory", "store/storetest", "store/internal/sqlstore"} {
 			assert.Contains(t, files[folder], noun, folder)
 		}

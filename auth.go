@@ -22,7 +22,7 @@ type LoginRequest struct {
 //
 // Unknown, inactive, without a password, wrong password: all are ErrBadCredentials after the work of one hash, so
 // neither the answer nor its time tells which (OWASP ASVS 6.3.8). A login that failed counts against the account,
-// existing or not, and the actor's address: ErrRateLimited. A password that can be none (empty, above 1,024 bytes, not
+// existing or not, the actor's address and the process: ErrRateLimited (see Limit). A password that can be none (empty, above 1,024 bytes, not
 // UTF-8, with a NUL) is ErrInvalid before anything is looked up. ErrUnavailable when the store or the hash workers
 // cannot answer in time.
 func (a *Auth) Login(ctx context.Context, actor Actor, r LoginRequest) (User, Tokens, error) {
@@ -43,7 +43,7 @@ func (a *Auth) Login(ctx context.Context, actor Actor, r LoginRequest) (User, To
 			return User{}, Tokens{}, err
 		}
 		if try == 0 {
-			if attempt, err = a.take(ctx, LimitLogin, actor, counted{account: subject}); err != nil {
+			if attempt, err = a.takeOwn(ctx, LimitLogin, actor, acc, subject); err != nil {
 				return User{}, Tokens{}, a.limited(ctx, actor, acc.User, LimitLogin, subject, err)
 			}
 			defer attempt.end(ctx)
@@ -70,14 +70,13 @@ func (a *Auth) Login(ctx context.Context, actor Actor, r LoginRequest) (User, To
 		if err != nil {
 			return User{}, Tokens{}, err
 		}
-		tokens, err := a.openSession(ctx, actor, &acc, opening{methods: []string{"pwd"}, step: step, kind: EventLogin})
+		tokens, err := a.openSession(ctx, actor, &acc, opening{methods: []string{"pwd"}, step: step, kind: EventLogin, attempt: &attempt})
 		if errors.Is(err, ErrChanged) {
 			continue // what the password was checked against is no longer true: look again
 		}
 		if err != nil {
 			return User{}, Tokens{}, err
 		}
-		attempt.verdict = succeeded
 		return acc.User, tokens, nil
 	}
 	return User{}, Tokens{}, ErrUnavailable
@@ -102,14 +101,17 @@ func (c *core) loginAccount(ctx context.Context, identifier string) (Account, st
 // limited records a refusal by a limit, once for each account or, where there is no such account, address, and window:
 // an attacker must not be able to fill the audit trail with refusals of names made up.
 func (c *core) limited(ctx context.Context, actor Actor, user User, limit, subject string, err error) error {
-	if user.ID == "" {
-		subject = "@" + addressBlock(actor.address)
-	}
-	kind, detail := EventLimitReached, limit
+	kind, detail, lasts := EventLimitReached, limit, AsError(err).RetryAfter
 	if limit == LimitLogin {
 		kind, detail = EventLoginLimited, ""
 	}
-	if errors.Is(err, ErrRateLimited) && c.gate.first(limit+subject, c.cfg.Now(), AsError(err).RetryAfter) {
+	switch {
+	case errors.Is(err, errBusy):
+		user, subject, lasts = User{}, "process", minute
+	case user.ID == "":
+		subject = "@" + actor.AddressBlock()
+	}
+	if errors.Is(err, ErrRateLimited) && c.gate.first(limit+subject, c.cfg.Now(), lasts) {
 		if e := c.store.AddEvent(ctx, c.event(actor, kind, user, detail)); e != nil {
 			c.log.WarnContext(ctx, "could not store an event", slog.String("error", e.Error()))
 		}
@@ -145,6 +147,7 @@ type opening struct {
 	step     LoginStep // what the login still lacks
 	replaces string    // the session of the login that this one completes
 	kind     EventKind
+	attempt  *taken // what was counted for it: a right one, once the session is there; nil = nothing
 }
 
 // newSession is a session that begins now.
@@ -167,7 +170,7 @@ func (c *core) openSession(ctx context.Context, actor Actor, acc *Account, o ope
 	s := c.newSession(actor, acc.User, o)
 	w := SessionInsert{
 		Session: s, IfEpoch: acc.Epoch, Replaces: o.replaces, Cap: c.cfg.SessionsPerUser, EndedFor: c.revocationLives(),
-		Event: c.event(actor, o.kind, acc.User, ""),
+		Returns: c.settles(actor, s, o.attempt), Event: c.event(actor, o.kind, acc.User, ""),
 	}
 	if s.Step != "" {
 		w.Cap, w.Event.Kind, w.Event.Detail = maxStarted, EventLoginStarted, string(s.Step)
@@ -176,6 +179,9 @@ func (c *core) openSession(ctx context.Context, actor Actor, acc *Account, o ope
 	_, err := c.store.InsertSession(ctx, w)
 	if err != nil {
 		return Tokens{}, err
+	}
+	if o.attempt != nil {
+		o.attempt.verdict, o.attempt.settled = succeeded, true
 	}
 	if s.Step == "" {
 		acc.LastLogin = s.CreatedAt
@@ -399,9 +405,17 @@ func (a *Auth) refreshFailed(ctx context.Context, actor Actor, refusal error) er
 	return a.failed(ctx, LimitRefresh, actor, refusal)
 }
 
-// failed counts a credential that does not hold.
+// failed counts a credential that does not hold. What nobody gives back is full until its window ends, so this node remembers
+// that: made up credentials cost the store no write each.
 func (a *Auth) failed(ctx context.Context, limit string, actor Actor, refusal error) error {
+	full, now := limit+" "+actor.AddressBlock(), a.cfg.Now()
+	if wait := a.gate.left(full, now); wait > 0 {
+		return ErrRateLimited.After(wait)
+	}
 	attempt, err := a.take(ctx, limit, actor, counted{})
+	if errors.Is(err, ErrRateLimited) {
+		a.gate.first(full, now, AsError(err).RetryAfter)
+	}
 	if err != nil {
 		return a.limited(ctx, actor, User{}, limit, "", err)
 	}

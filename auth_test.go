@@ -744,7 +744,7 @@ func TestAuthenticate_K02_fails_closed(t *testing.T) {
 }
 
 func TestRefresh_B04_a_logout_at_the_same_time_wins(t *testing.T) {
-	w := newWorld(t, nil)
+	w := newWorld(t, func(c *userapi.Config) { c.Limits = userapi.Limits{} })
 	for range 20 {
 		tokens, _ := w.login("admin", password)
 		var wg sync.WaitGroup

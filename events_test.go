@@ -277,7 +277,7 @@ var acts = map[string]struct {
 		_, _, err := s.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: string(another), Password: password})
 		s.fails(err, userapi.ErrBadCredentials)
 	}, []string{"login.failed: anonymous, anna, default", "login.failed: anonymous, anna, default", "login.failed: anonymous, anna, default",
-		"login.limited: anonymous, anna, default", "login.failed: anonymous, -, -"}},
+		"limit.reached: anonymous, anna, default", "login.limited: anonymous, anna, default", "login.failed: anonymous, -, -"}},
 	"Auth.Login: upgrade": {func(s *stage) {
 		api := s.second(func(c *userapi.Config) {
 			s.wire(c, nil)

@@ -47,6 +47,7 @@ const (
 	EventLogin              EventKind = "login"
 	EventLoginFailed        EventKind = "login.failed"
 	EventLoginLimited       EventKind = "login.limited"
+	EventLimitReached       EventKind = "limit.reached" // attempts that failed have used a budget up; Detail names the limit; once for an account, or address, and window
 	EventLogout             EventKind = "logout"
 	EventRefreshReused      EventKind = "refresh.reused"
 	EventSessionEnded       EventKind = "session.ended"
@@ -94,7 +95,6 @@ const (
 	EventKeyDeleted         EventKind = "key.deleted"
 	EventGrantSet           EventKind = "grant.set"
 	EventGrantDeleted       EventKind = "grant.deleted"
-	EventLimitReached       EventKind = "limit.reached" // Detail names the limit; once for an account, or address, and window
 	EventAccessDenied       EventKind = "access.denied" // Detail names the route; once for a user, route and 10 minutes
 	EventEventsPruned       EventKind = "events.pruned" // Detail says before when
 )

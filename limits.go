@@ -3,9 +3,6 @@ package userapi
 import (
 	"cmp"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -21,7 +18,12 @@ import (
 type Limits map[string][]Limit
 
 // Limit is one budget: at most Max attempts in a Window for each of what Per names. The window begins with the first
-// attempt.
+// attempt. PerProcess is a bucket instead: Max at once, and then one more each Window / Max.
+//
+// Of LimitLogin, LimitPassword and LimitSecondFactor the windows per account grow while attempts fail in a row: twice as long for each
+// Max of them, up to an hour, and from the hundredth on a day (NIST SP 800-63B); a right one, or a day without any, begins anew. From an
+// address that the account logged in from within the last 30 days they have a budget of their own, so that nobody locks an owner
+// out from elsewhere.
 type Limit struct {
 	Max    int // 1 to 1,000,000
 	Window time.Duration
@@ -38,14 +40,15 @@ const (
 	PerRecipient LimitPer = "recipient" // the mailbox or phone number that is written to
 	PerCountry   LimitPer = "country"   // of the phone number
 	PerInstance  LimitPer = "instance"  // everybody together, on all nodes
+	PerProcess   LimitPer = "process"   // everybody together on this node, but for addresses that an account is known to log in from; kept in memory
 )
 
 // What is attempted.
 const (
 	LimitLogin    = "login"    // counts logins that failed
 	LimitPassword = "password" // counts own passwords given wrongly
-	LimitRefresh  = "refresh"  // counts refresh tokens that did not hold
-	LimitKey      = "key"      // counts API keys that did not hold
+	LimitRefresh  = "refresh"  // counts refresh tokens that did not hold; those that do are not limited
+	LimitKey      = "key"      // counts API keys that were looked up and did not hold; those that do are not limited
 	LimitRegister = "register" // counts registrations
 
 	LimitSecondFactor = "second_factor" // counts codes of a second factor that were wrong
@@ -73,15 +76,18 @@ const (
 
 // DefaultLimits is
 //
-//	login=5/10m/account,20/m/address;password=5/10m/account;second_factor=5/10m/account,50/d/account,20/m/address;confirm=10/h/account,30/10m/address;
+//	login=5/10m/account,20/m/address,600/m/process;password=5/10m/account;second_factor=5/10m/account,50/d/account,20/m/address;
+//	refresh=100/m/address;key=100/m/address;confirm=10/h/account,30/10m/address;
 //	reset=1/m/account,10/d/account,30/h/address;activation=1/m/recipient,5/d/recipient,30/h/address;
 //	email=1/m/account,10/d/account,10/d/recipient;notice=5/h/recipient;unproven=100/15m/country;register=100/h/address;
 //	phone=1/m/recipient,10/d/recipient,20/h/account,30/h/address,500/h/country,5000/d/instance
 func DefaultLimits() Limits {
 	return Limits{
-		LimitLogin:        {{5, 10 * minute, PerAccount}, {20, minute, PerAddress}},
+		LimitLogin:        {{5, 10 * minute, PerAccount}, {20, minute, PerAddress}, {600, minute, PerProcess}},
 		LimitPassword:     {{5, 10 * minute, PerAccount}},
 		LimitSecondFactor: {{5, 10 * minute, PerAccount}, {50, day, PerAccount}, {20, minute, PerAddress}},
+		LimitRefresh:      {{100, minute, PerAddress}},
+		LimitKey:          {{100, minute, PerAddress}},
 		LimitConfirm:      {{10, hour, PerAccount}, {30, 10 * minute, PerAddress}},
 		LimitReset:        {{1, minute, PerAccount}, {10, day, PerAccount}, {30, hour, PerAddress}},
 		LimitActivation:   {{1, minute, PerRecipient}, {5, day, PerRecipient}, {30, hour, PerAddress}},
@@ -96,18 +102,18 @@ func DefaultLimits() Limits {
 
 // limitKinds says by what each name can be counted.
 var limitKinds = map[string][]LimitPer{
-	LimitLogin:      {PerAccount, PerAddress},
-	LimitPassword:   {PerAccount, PerAddress},
+	LimitLogin:      {PerAccount, PerAddress, PerProcess},
+	LimitPassword:   {PerAccount, PerAddress, PerProcess},
 	LimitRefresh:    {PerAddress},
 	LimitKey:        {PerAddress},
-	LimitRegister:   {PerAddress},
+	LimitRegister:   {PerAddress, PerProcess},
 	LimitReset:      {PerAccount, PerAddress, PerInstance},
 	LimitActivation: {PerRecipient, PerAddress, PerInstance},
 	LimitEmail:      {PerAccount, PerRecipient, PerAddress, PerInstance},
 	LimitPhone:      {PerAccount, PerRecipient, PerAddress, PerCountry, PerInstance},
 	LimitUnproven:   {PerCountry},
 	LimitNotice:     {PerRecipient},
-	LimitConfirm:    {PerAccount, PerAddress},
+	LimitConfirm:    {PerAccount, PerAddress, PerProcess},
 
 	LimitSecondFactor: {PerAccount, PerAddress},
 }
@@ -198,15 +204,19 @@ func (l Limits) check() error {
 // taken is what one attempt took: to be released when it is over, and given back when it turned out well.
 type taken struct {
 	core    *core
-	account []string // counters that a success clears
+	account []LimitTake // counters that a success clears
 	others  []string
+	process []*bucket
 	held    []string
 	verdict verdict
+	settled bool     // it was given back by the write that it was for
+	owner   *guarded // whom it concerns, of takeOwn
 }
 
 // counted is whom an attempt is counted under, besides the actor's address; "" = nobody.
 type counted struct {
 	account   string // the same text for every spelling and identifier of one account
+	known     bool   // it logged in from this address before: what strangers do to the process does not count
 	recipient string
 	country   string
 }
@@ -259,6 +269,12 @@ func (c *core) take(ctx context.Context, name string, actor Actor, who counted) 
 	limits := slices.SortedStableFunc(slices.Values(c.cfg.Limits[name]), func(a, b Limit) int { return cmp.Compare(b.Per, a.Per) })
 	var takes []LimitTake
 	for _, limit := range limits {
+		if limit.Per == PerProcess {
+			if !who.known {
+				t.process = append(t.process, c.buckets[bucketKey{name, limit}])
+			}
+			continue
+		}
 		subject, atOnce := who.subject(limit.Per, actor), 1
 		if subject == "" {
 			continue
@@ -271,25 +287,32 @@ func (c *core) take(ctx context.Context, name string, actor Actor, who counted) 
 			return t, err
 		}
 		t.held = append(t.held, key)
+		take := LimitTake{Key: key, Max: limit.Max, Window: limit.Window}
 		if limit.Per == PerAccount {
-			t.account = append(t.account, key)
+			if ownerNotices[name] != "" {
+				take.Longest = longestWait
+			}
+			t.account = append(t.account, take)
 		} else {
 			t.others = append(t.others, key)
 		}
-		takes = append(takes, LimitTake{Key: key, Max: limit.Max, Window: limit.Window})
+		takes = append(takes, take)
 	}
-	if len(takes) == 0 {
-		return t, nil
-	}
-	wait, err := c.store.TakeLimits(ctx, c.nowMillis(), takes)
-	if err != nil {
+	if err := c.takeProcess(&t); err != nil || len(takes) == 0 {
 		return t, err
 	}
-	if wait > 0 {
-		return t, ErrRateLimited.After(wait)
+	wait, err := c.store.TakeLimits(ctx, c.nowMillis(), takes)
+	if err == nil && wait > 0 {
+		err = ErrRateLimited.After(wait)
 	}
-	return t, nil
+	if err != nil {
+		t.refill()
+	}
+	return t, err
 }
+
+// longestWait is as long as a window per account grows, before the hundredth failure in a row.
+const longestWait = hour
 
 // release lets the next attempt of the same account or address begin.
 func (t *taken) release() {
@@ -305,20 +328,31 @@ func (t *taken) release() {
 // effort, and does not depend on whether the caller is still there.
 func (t *taken) end(ctx context.Context) {
 	defer t.release()
-	var returns []LimitReturn
-	if t.verdict != failed {
-		for _, key := range t.account {
-			returns = append(returns, LimitReturn{Key: key, Clear: t.verdict == succeeded})
+	if t.verdict == undecided || t.verdict == succeeded {
+		t.refill()
+	}
+	if returns := t.returns(t.verdict); len(returns) > 0 && !t.settled {
+		t.core.giveBack(ctx, func(ctx context.Context) error { return t.core.store.ReturnLimits(ctx, returns) })
+	}
+	if t.verdict == failed && t.owner != nil {
+		t.release() // telling takes its time
+		t.tell(ctx)
+	}
+}
+
+// returns is what goes back after this verdict.
+func (t *taken) returns(v verdict) (returns []LimitReturn) {
+	if v != failed {
+		for _, take := range t.account {
+			returns = append(returns, LimitReturn{Key: take.Key, Clear: v == succeeded})
 		}
 	}
-	if t.verdict == undecided || t.verdict == succeeded {
+	if v == undecided || v == succeeded {
 		for _, key := range t.others {
 			returns = append(returns, LimitReturn{Key: key})
 		}
 	}
-	if len(returns) > 0 {
-		t.core.giveBack(ctx, func(ctx context.Context) error { return t.core.store.ReturnLimits(ctx, returns) })
-	}
+	return returns
 }
 
 // giveBack takes back what was counted.
@@ -364,6 +398,13 @@ func (g *gate) first(subject string, now time.Time, lasts time.Duration) bool {
 	return true
 }
 
+// left is how much longer a refusal of the subject is no news.
+func (g *gate) left(subject string, now time.Time) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.noted[subject].Sub(now)
+}
+
 type gateKey struct {
 	places chan struct{}
 	users  int
@@ -405,10 +446,11 @@ func (g *gate) forget(key string, k *gateKey) {
 
 // limitKey is bounded and holds no personal data: a keyed hash of what is counted.
 func (c *core) limitKey(name string, limit Limit, subject string) string {
-	mac := hmac.New(sha256.New, c.tokens.limitKey)
-	fmt.Fprintf(mac, "%s\x00%s\x00%s", name, limit.Per, subject)
-	return name + ":" + limit.Window.String() + ":" + base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:18])
+	return name + ":" + limit.Window.String() + ":" + c.keyed(fmt.Sprintf("%s\x00%s\x00%s", name, limit.Per, subject))
 }
+
+// AddressBlock is whom the actor's address stands for where attempts are counted: an IPv4 address, the /64 of an IPv6 address; "" without one.
+func (a Actor) AddressBlock() string { return addressBlock(a.address) }
 
 // addressBlock is whom an address stands for: an IPv4 address (however it is written), or the /64 of an IPv6 address,
 // which one customer of a provider has for themselves.

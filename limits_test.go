@@ -2,6 +2,8 @@ package userapi
 
 import (
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +48,37 @@ func documented(t *testing.T) string {
 	text, _, ok := strings.Cut(text, "func DefaultLimits")
 	require.True(t, ok)
 	return strings.NewReplacer("//", "", "\n", "", "\t", "").Replace(text)
+}
+
+// The table of docs/limits.md, too.
+func TestDefaultLimits_are_those_of_the_documentation(t *testing.T) {
+	page, err := os.ReadFile("docs/limits.md")
+	require.NoError(t, err)
+	var entries []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| ([0-9][^|]*) \\|").FindAllStringSubmatch(string(page), -1) {
+		entries = append(entries, row[1]+"="+row[2])
+	}
+	table, err := ParseLimits(strings.Join(entries, ";"), Limits{})
+	require.NoError(t, err)
+	assert.Equal(t, DefaultLimits(), table)
+	for name := range limitKinds {
+		assert.NotEmpty(t, DefaultLimits()[name], name)
+	}
+	for name, kinds := range limitKinds {
+		if slices.Contains(kinds, PerProcess) {
+			assert.Regexp(t, "`process`.*`"+name+"`", string(page))
+		}
+	}
+}
+
+func TestParseLimits_of_a_process(t *testing.T) {
+	got, err := ParseLimits("login=300/m/process;register=10/s/process", Limits{})
+	require.NoError(t, err)
+	assert.Equal(t, Limits{LimitLogin: {{300, time.Minute, PerProcess}}, LimitRegister: {{10, time.Second, PerProcess}}}, got)
+	for _, bad := range []string{"refresh=5/m/process", "phone=5/m/process", "login=5/m/process,6/m/process"} {
+		_, err := ParseLimits(bad, Limits{})
+		assert.Error(t, err, bad)
+	}
 }
 
 func TestAddressBlock(t *testing.T) {

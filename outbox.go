@@ -35,6 +35,10 @@ const (
 
 	NoticeSecondFactorOn  Notice = "second_factor_on"  // logins ask for a second factor from now on
 	NoticeSecondFactorOff Notice = "second_factor_off" // logins ask for none any more
+
+	NoticeLoginLimited        Notice = "login_limited"         // logins with a wrong password were too many, and are slowed down for a while
+	NoticePasswordLimited     Notice = "password_limited"      // somebody who is logged in gave a wrong current password too often
+	NoticeSecondFactorLimited Notice = "second_factor_limited" // wrong codes were: somebody knows the password
 )
 
 // Message is one mail or SMS. It holds secrets, all of type Secret, so that no log shows them.
@@ -310,7 +314,7 @@ func (c *core) deliver(ctx context.Context, row SealedMessage) delivered {
 
 // ownersNotices tell an owner what happened to the account. What strangers cause has the budgets of what they asked for.
 var ownersNotices = map[Notice]bool{NoticePasswordChanged: true, NoticeEmailChanged: true, NoticePhoneChanged: true,
-	NoticeSecondFactorOn: true, NoticeSecondFactorOff: true}
+	NoticeSecondFactorOn: true, NoticeSecondFactorOff: true, NoticeLoginLimited: true, NoticePasswordLimited: true, NoticeSecondFactorLimited: true}
 
 // noticeBudget counts such a notice to an address that nobody has proven: the account may be somebody's way to fill a
 // stranger's mailbox. At a proven one nothing is left out.

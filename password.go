@@ -465,6 +465,7 @@ func (p *Passwords) mayReset(acc Account) bool {
 // proven; when that is the first proof of it, the mark of a phone number goes, and every second factor: whoever had those may have been
 // somebody else. Otherwise a second factor stays, and the next login asks for it (OWASP ASVS 6.4.3). Links to other providers end: the
 // next Auth.LoginExternal with this address links anew.
+// What others have guessed at the account does not keep its owner from logging in then, from where the token came back.
 //
 // ErrInvalidLink for a token that is unknown, used, expired or void; ErrWeakPassword and ErrInvalid, which leave the token
 // as it is; ErrRateLimited.
@@ -481,7 +482,7 @@ func (p *Passwords) Reset(ctx context.Context, actor Actor, token, password Secr
 	}
 	defer t.end(ctx)
 	hash := ""
-	_, _, err = p.fulfil(ctx, actor, t, fulfilment{kind: EventPasswordReset, refusal: ErrInvalidLink, decide: func(before Account, w *UserUpdate) error {
+	user, _, err := p.fulfil(ctx, actor, t, fulfilment{kind: EventPasswordReset, refusal: ErrInvalidLink, decide: func(before Account, w *UserUpdate) error {
 		if !before.Active || before.EmailKey != t.Target || !p.mayReset(before) {
 			return ErrInvalidCode
 		}
@@ -497,5 +498,8 @@ func (p *Passwords) Reset(ctx context.Context, actor Actor, token, password Secr
 		w.Outgoing.Messages, err = p.notify(ctx, actor, before.User, before.EmailKey, NoticePasswordChanged)
 		return err
 	}})
+	if err == nil {
+		p.letIn(ctx, actor, user.ID)
+	}
 	return err
 }

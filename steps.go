@@ -103,15 +103,17 @@ func (a *Auth) CompleteLogin(ctx context.Context, actor Actor, method string, ve
 	if errors.Is(err, ErrNotFound) || err == nil && (acc.ID != id.UserID() || !acc.Active || acc.Epoch != id.Epoch()) {
 		return fail(ErrTokenRevoked)
 	}
-	if err == nil {
-		err = a.trySecondFactor(ctx, actor, acc.User, verify)
-	}
 	if err != nil {
 		return fail(err)
 	}
+	attempt, err := a.trySecondFactor(ctx, actor, acc, verify)
+	if err != nil {
+		return fail(err)
+	}
+	defer attempt.end(ctx)
 	step := mustChange(acc, id.byPassword())
 	tokens, err := a.openSession(ctx, actor, &acc, opening{
-		methods: append(id.Methods(), method), step: step, replaces: id.SessionID(), kind: EventLogin,
+		methods: append(id.Methods(), method), step: step, replaces: id.SessionID(), kind: EventLogin, attempt: &attempt,
 	})
 	if errors.Is(err, ErrChanged) {
 		err = ErrTokenRevoked
@@ -140,26 +142,33 @@ func (a *Auth) TrySecondFactor(ctx context.Context, actor Actor, verify func(ctx
 	if err := a.standing(ctx, actor); err != nil {
 		return err
 	}
-	return a.trySecondFactor(ctx, actor, acc.User, verify)
+	attempt, err := a.trySecondFactor(ctx, actor, acc, verify)
+	attempt.end(ctx)
+	return err
 }
 
-func (a *Auth) trySecondFactor(ctx context.Context, actor Actor, u User, verify func(ctx context.Context, u User) (bool, error)) error {
-	attempt, err := a.take(ctx, LimitSecondFactor, actor, counted{account: "#" + u.ID})
-	if err != nil {
-		return a.limited(ctx, actor, u, LimitSecondFactor, "#"+u.ID, err)
+// trySecondFactor counts an attempt and has it judged. The caller ends the one that was right.
+func (a *Auth) trySecondFactor(ctx context.Context, actor Actor, acc Account, verify func(ctx context.Context, u User) (bool, error)) (attempt taken, err error) {
+	if attempt, err = a.takeOwn(ctx, LimitSecondFactor, actor, acc, "#"+acc.ID); err != nil {
+		return attempt, err
 	}
-	defer attempt.end(ctx)
-	ok, err := verify(ctx, u.clone())
+	defer func() {
+		if attempt.verdict != succeeded { // verify may panic
+			attempt.end(ctx)
+			attempt = taken{}
+		}
+	}()
+	ok, err := verify(ctx, acc.User.clone())
 	if err != nil {
-		return err
+		return attempt, err
 	}
 	if !ok {
 		attempt.verdict = failed
-		if err := a.store.AddEvent(ctx, a.event(actor, EventSecondFactorFailed, u, "")); err != nil {
-			return err
+		if err := a.store.AddEvent(ctx, a.event(actor, EventSecondFactorFailed, acc.User, "")); err != nil {
+			return attempt, err
 		}
-		return ErrInvalidCode
+		return attempt, ErrInvalidCode
 	}
 	attempt.verdict = succeeded
-	return nil
+	return attempt, nil
 }

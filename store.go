@@ -226,6 +226,7 @@ type SessionInsert struct {
 	Replaces string // the user's session with this id ends with the write; "" = none
 	Cap      int
 	EndedFor time.Duration // how long the Revocations of ended sessions live
+	Returns  []LimitReturn // as LimitStore.ReturnLimits, in the same transaction
 	Event    Event
 }
 
@@ -365,13 +366,18 @@ type EverythingEnd struct {
 	Event  Event
 }
 
-// LimitStore counts attempts. A counter's window begins with its first attempt and is Window long.
+// LimitStore counts attempts. A counter's window begins with its first attempt and is LimitTake.Lasts long.
 type LimitStore interface {
 	// TakeLimits counts one attempt on every counter, or on none: when one is full it returns how long until that
 	// one's window ends (the longest wait, of several). Of any number of parallel callers exactly Max pass.
+	//
+	// A counter with a Longest also knows its streak: the attempts of the windows before, as long as each began within
+	// LimitTake.Remembers of the end of the one before it.
 	TakeLimits(ctx context.Context, now time.Time, takes []LimitTake) (wait time.Duration, err error)
-	// ReturnLimits takes one attempt back, or with Clear all of them.
+	// ReturnLimits takes one attempt back, with Clear all of them and the streak, or sets a mark.
 	ReturnLimits(ctx context.Context, returns []LimitReturn) error
+	// ReadLimits reads the counters and marks with these keys, in no order. What has ended at now is left out.
+	ReadLimits(ctx context.Context, now time.Time, keys []string) ([]LimitCount, error)
 }
 
 // LimitTake asks for one attempt on a counter.
@@ -379,12 +385,56 @@ type LimitTake struct {
 	Key    string // at most 128 bytes
 	Max    int
 	Window time.Duration
+	// Longest, when it is longer than Window, makes the windows of a streak longer.
+	Longest time.Duration
+}
+
+// Lasts is how long a window lasts that begins after a streak of so many attempts: twice as long for each Max of them, up
+// to Longest; from the hundredth on at least a day (NIST SP 800-63B bounds failures in a row by 100).
+func (t LimitTake) Lasts(streak int) time.Duration {
+	lasts := t.Window
+	if t.Longest <= t.Window {
+		return lasts
+	}
+	if streak >= maxStreak {
+		return max(t.Longest, day)
+	}
+	for n := streak / max(t.Max, 1); n > 0 && lasts < t.Longest; n-- {
+		lasts = min(2*lasts, t.Longest)
+	}
+	return lasts
+}
+
+const maxStreak = 100
+
+// Remembers is how long after the end of a window its attempts belong to the streak of the next.
+func (t LimitTake) Remembers() time.Duration {
+	if t.Longest <= t.Window {
+		return 0
+	}
+	return day
 }
 
 // LimitReturn gives back what was taken.
 type LimitReturn struct {
 	Key   string
 	Clear bool
+	Mark  *LimitMark // set this instead
+}
+
+// LimitMark is a key that is remembered for a while. Those whose keys begin with Of are at most Cap (≥ 1): beyond it the ones go
+// that end first. (Where nothing else keeps two writers apart, there may be a few more.)
+type LimitMark struct {
+	Until time.Time
+	Of    string
+	Cap   int
+}
+
+// LimitCount is a counter or, with one hit, a mark.
+type LimitCount struct {
+	Key    string
+	Hits   int
+	EndsAt time.Time
 }
 
 // Challenge is a code or a link token that has not come back yet. There is one for each Purpose and Subject: a new one

@@ -159,8 +159,10 @@ type core struct {
 	logins *recent[checkedLogin]
 	hashes *hashPool
 	gate   *gate
-	wake   chan struct{} // something was put into the outbox here
-	bound  *afterCommit  // of an API inside a host's transaction
+	// buckets are the budgets PerProcess.
+	buckets map[bucketKey]*bucket
+	wake    chan struct{} // something was put into the outbox here
+	bound   *afterCommit  // of an API inside a host's transaction
 }
 
 // New makes an API. It reads nothing from the store and starts nothing.
@@ -180,7 +182,7 @@ func New(cfg Config) (*API, error) {
 	cfg.Secret, cfg.OldSecrets = "", nil
 	c := &core{
 		cfg: cfg, hooks: cfg.Hooks, log: cfg.Logger, tokens: keys, hashes: hashes, gate: &gate{keys: map[string]*gateKey{}, noted: map[string]time.Time{}},
-		wake: make(chan struct{}, 1), keys: newRecent[checkedKey](cfg.KeyCache), logins: newRecent[checkedLogin](cfg.KeyCache),
+		buckets: newBuckets(cfg.Limits), wake: make(chan struct{}, 1), keys: newRecent[checkedKey](cfg.KeyCache), logins: newRecent[checkedLogin](cfg.KeyCache),
 		feed: newFeed(cfg.Store, cfg.Now, cfg.Staleness, cfg.FeedTimeout),
 	}
 	c.store = written{cfg.Store, c}

@@ -327,9 +327,9 @@ func (c *core) prove(ctx context.Context, actor Actor, acc Account, p *ownerProo
 	if p.checked != "" && p.checked == acc.PasswordHash {
 		return nil
 	}
-	attempt, err := c.take(ctx, LimitPassword, actor, counted{account: "#" + acc.ID})
+	attempt, err := c.takeOwn(ctx, LimitPassword, actor, acc, "#"+acc.ID)
 	if err != nil {
-		return c.limited(ctx, actor, acc.User, LimitPassword, "#"+acc.ID, err)
+		return err
 	}
 	defer attempt.end(ctx)
 	ok, _, err := c.hashes.check(ctx, acc.PasswordHash, p.current)

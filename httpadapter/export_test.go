@@ -2,6 +2,7 @@ package httpadapter
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/userapi/userapi"
 )
@@ -26,3 +27,15 @@ func CheckRoute(g uint8) error {
 
 // AdmitUnknown asks a guard that does not exist.
 func AdmitUnknown(g uint8) error { return guard(g).admit(&call{}) }
+
+// At makes the clock of RateLimit another.
+func (a *Adapter) At(now func() time.Time) { a.now = now }
+
+// MaxCallers bounds what RateLimit remembers.
+const MaxCallers = maxCallers
+
+// Remembered makes budgets and tells how many callers they remember.
+func Remembered(n int, window time.Duration) (take func(caller string, now time.Time) time.Duration, size func() int) {
+	b := newBudgets(n, window)
+	return b.take, func() int { return len(b.young) + len(b.old) }
+}

@@ -19,6 +19,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/userapi/userapi"
 )
@@ -78,6 +79,7 @@ type Adapter struct {
 	cfg    Config
 	api    *userapi.API
 	log    *slog.Logger
+	now    func() time.Time // of RateLimit
 	routes []route
 }
 
@@ -86,7 +88,7 @@ func New(cfg Config) (*Adapter, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	a := &Adapter{cfg: cfg, api: cfg.API, log: cfg.Logger}
+	a := &Adapter{cfg: cfg, api: cfg.API, log: cfg.Logger, now: time.Now}
 	for _, rt := range routeTable {
 		if err := rt.check(); err != nil {
 			return nil, err

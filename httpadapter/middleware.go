@@ -219,6 +219,9 @@ func (a *Adapter) authenticateStep(r *http.Request, step userapi.LoginStep) (*cr
 	if cred := a.known(r); cred != nil && cred.identity.Step() == "" {
 		return cred, nil
 	}
+	if c, _ := r.Context().Value(checkedKey{}).(*checked); c != nil && c.by == a && step == "" {
+		return c.cred, c.err
+	}
 	identity, err := a.identify(r, step)
 	if err != nil {
 		return nil, err

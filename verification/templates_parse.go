@@ -75,7 +75,7 @@ func samples(now time.Time) []userapi.Message {
 			Token: "sample-token", Link: "https://example.com/#token=sample-token", ExpiresAt: expires})
 	}
 	for _, n := range []userapi.Notice{userapi.NoticeAlreadyRegistered, userapi.NoticeUsernameTaken, userapi.NoticeEmailTaken, userapi.NoticePasswordChanged, userapi.NoticeEmailChanged, userapi.NoticePhoneChanged,
-		userapi.NoticeSecondFactorOn, userapi.NoticeSecondFactorOff} {
+		userapi.NoticeSecondFactorOn, userapi.NoticeSecondFactorOff, userapi.NoticeLoginLimited, userapi.NoticePasswordLimited, userapi.NoticeSecondFactorLimited} {
 		all = append(all, userapi.Message{Channel: userapi.ChannelEmail, Purpose: userapi.PurposeNotice, Notice: n, To: "anna@example.com", Name: "Anna", ExpiresAt: expires})
 	}
 	return all

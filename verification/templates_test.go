@@ -22,6 +22,7 @@ var (
 	notices  = []userapi.Notice{
 		userapi.NoticeAlreadyRegistered, userapi.NoticeUsernameTaken, userapi.NoticeEmailTaken,
 		userapi.NoticePasswordChanged, userapi.NoticeEmailChanged, userapi.NoticePhoneChanged, userapi.NoticeSecondFactorOn, userapi.NoticeSecondFactorOff,
+		userapi.NoticeLoginLimited, userapi.NoticePasswordLimited, userapi.NoticeSecondFactorLimited,
 	}
 	noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 )

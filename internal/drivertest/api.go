@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/userapi/userapi"
@@ -169,3 +170,34 @@ func HostTransactions(t *testing.T, open func(t *testing.T) Handle) {
 }
 
 func ptr[T any](v T) *T { return &v }
+
+// LoginStatements tests what a login with the right password, from an address that is known, costs a database.
+func LoginStatements(t *testing.T, st Store, c *Connector) {
+	ctx := t.Context()
+	const password userapi.Secret = "seven green bottles"
+	api, err := userapi.New(userapi.Config{
+		Store: st, Secret: "a secret of more than thirty-two bytes, made for tests",
+		Password: userapi.PasswordPolicy{Argon2id: userapi.Argon2id{MemoryKiB: 64, Passes: 1, Threads: 1}},
+	})
+	must(t, err)
+	_, err = api.Bootstrap(ctx, userapi.Bootstrap{Username: "admin", Password: password})
+	must(t, err)
+	login := func() {
+		_, _, err := api.Auth.Login(ctx, userapi.Anonymous().From("192.0.2.1", ""), userapi.LoginRequest{Identifier: "admin", Password: password})
+		must(t, err)
+	}
+	login()
+	c.Record(login)
+	transactions, statements := 0, 0
+	for query, times := range c.Times() {
+		switch {
+		case query == "COMMIT":
+			transactions += times
+		case strings.Contains(query, "userapi_"):
+			statements += times
+		}
+	}
+	if transactions != 2 || statements > 9 {
+		t.Fatalf("%d statements, %d transactions: %v", statements, transactions, c.Times())
+	}
+}

@@ -33,6 +33,7 @@ type Connector struct {
 	mu        sync.Mutex
 	recording bool
 	asked     []Statement
+	times     map[string]int
 }
 
 // Statement is what a connection was asked.
@@ -84,7 +85,7 @@ func (c *Connector) Broke() bool { return Fault(c.next.Load()) == None }
 // Record returns what the connections are asked while run runs, each query once.
 func (c *Connector) Record(run func()) []Statement {
 	c.mu.Lock()
-	c.recording, c.asked = true, nil
+	c.recording, c.asked, c.times = true, nil, map[string]int{}
 	c.mu.Unlock()
 	run()
 	c.mu.Lock()
@@ -93,9 +94,19 @@ func (c *Connector) Record(run func()) []Statement {
 	return c.asked
 }
 
+// Times is how often each query was asked while Record ran the last time.
+func (c *Connector) Times() map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.times
+}
+
 func (c *Connector) record(query string, args []driver.NamedValue) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.recording {
+		c.times[query]++
+	}
 	if !c.recording || slices.ContainsFunc(c.asked, func(s Statement) bool { return s.Query == query }) {
 		return
 	}

@@ -57,7 +57,7 @@ func fill(t *testing.T, st Store, db *sql.DB) {
 		`('s#', 'u#', #, #, 9999999999999, 0, 'pwd', '', '', '', 0, 0)`)
 	insert("userapi_credentials", `kind, cred_key, user_id, data, version`, `('totp', 'k#', 'u#', 'data', 1)`)
 	insert("userapi_revocations", `id, kind, subject, below_epoch, written_at, expires_at`, `('v#', 2, 'u#', 2, #, 9999999999999)`)
-	insert("userapi_limits", `limit_key, hits, ends_at`, `('l#', 1, 9999999999999)`)
+	insert("userapi_limits", `limit_key, hits, streak, ends_at, kept_until`, `('l#', 1, 0, 9999999999999, 9999999999999)`)
 	insert("userapi_challenges", `purpose, subject, id, replaced, user_id, target, display, mac, tries, max_tries, expires_at`,
 		`('reset', 'u#', 'h#', '', 'u#', '', '', '', 0, 5, 9999999999999)`)
 	insert("userapi_outbox", `id, challenge_id, user_id, sealed, attempt, lease, due_at, expires_at`,
@@ -208,6 +208,13 @@ func callAll(t *testing.T, st Store) {
 	read(st.TakeLimits(ctx, now, take))
 	must(t, st.ReturnLimits(ctx, []userapi.LimitReturn{{Key: "gone"}, {Key: "l00001", Clear: true}}))
 	read(st.TakeLimits(ctx, now, take))
+	streak := userapi.LimitTake{Key: "streak", Max: 1, Window: time.Millisecond, Longest: time.Hour}
+	read(st.TakeLimits(ctx, now, []userapi.LimitTake{streak}))
+	read(st.TakeLimits(ctx, now.Add(time.Second), []userapi.LimitTake{streak})) // a window that is lengthened
+	for i := range 2 {
+		must(t, st.ReturnLimits(ctx, []userapi.LimitReturn{{Key: fmt.Sprint("mark:", i), Mark: &userapi.LimitMark{Until: now.Add(time.Hour), Of: "mark:", Cap: 1}}}))
+	}
+	read(st.ReadLimits(ctx, now, []string{"mark:1", "l00001"}))
 	must(t, st.SetMembership(ctx, member("u00002", "7", 1)))
 	must(t, st.RemoveMembership(ctx, member("u00002", "7", 1)))
 	must(t, st.EndResource(ctx, userapi.ResourceEnd{Resource: "doc", ResourceID: "3", Event: event()}))

@@ -23,7 +23,7 @@ func (s *Store) Sweep(ctx context.Context, w userapi.SweepBefore) (int, error) {
 	})
 	counters := w.Batch
 	for key, c := range s.counters {
-		if !w.Now.Before(c.ends) && took(&counters, &gone) {
+		if !w.Now.Before(c.kept) && took(&counters, &gone) {
 			delete(s.counters, key)
 		}
 	}

@@ -36,6 +36,7 @@ func (s *Store) InsertSession(ctx context.Context, w userapi.SessionInsert) ([]s
 		ended, open = append(ended, oldest), open[:len(open)-1]
 	}
 	s.putSession(w.Session)
+	s.returnLimits(w.Returns)
 	s.record(w.Event)
 	return ended, nil
 }

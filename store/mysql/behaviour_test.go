@@ -273,6 +273,13 @@ func TestCancelledWrite(t *testing.T) {
 	require.NoError(t, st.InsertUser(t.Context(), insert("u")))
 }
 
+func TestLoginStatements(t *testing.T) {
+	c := drivertest.Wrap(t, "mysql", server.Database(t).FormatDSN())
+	st := mysql.New(c.Pool(t))
+	require.NoError(t, st.Migrate(t.Context()))
+	drivertest.LoginStatements(t, st, c)
+}
+
 func TestStatementsUseAnIndex(t *testing.T) {
 	c := drivertest.Wrap(t, "mysql", server.Database(t).FormatDSN())
 	db := c.Pool(t)

@@ -206,6 +206,11 @@ func TestCancelledWrites(t *testing.T) {
 	assert.Zero(t, db.Stats().InUse)
 }
 
+func TestLoginStatements(t *testing.T) {
+	c := drivertest.Wrap(t, "sqlite", sqlite.DSN(filepath.Join(t.TempDir(), "users.db")))
+	drivertest.LoginStatements(t, migrated(t, c.Pool(t)), c)
+}
+
 func TestStatementsUseAnIndex(t *testing.T) {
 	c := drivertest.Wrap(t, "sqlite", sqlite.DSN(filepath.Join(t.TempDir(), "users.db")))
 	db := c.Pool(t)

@@ -126,6 +126,13 @@ func (s suite) contexts(t *testing.T) {
 			{name: "ReturnLimits with Clear", do: func(ctx context.Context) error {
 				return f.ReturnLimits(ctx, []userapi.LimitReturn{{Key: taken[0].Key, Clear: true}})
 			}},
+			{name: "ReturnLimits with a mark", do: func(ctx context.Context) error {
+				return f.ReturnLimits(ctx, []userapi.LimitReturn{{Key: f.key("m"), Mark: &userapi.LimitMark{Until: f.now.Add(time.Hour), Of: f.key("m"), Cap: 1}}})
+			}, undone: func(t *testing.T) {
+				counts, err := f.ReadLimits(t.Context(), f.now, []string{f.key("m")})
+				must(t, err)
+				same(t, len(counts), 0, "marks")
+			}},
 			{name: "LeaseMessages", do: func(ctx context.Context) error {
 				got, err := f.LeaseMessages(ctx, 100, long)
 				if err == nil && len(got) == 0 {
@@ -250,6 +257,7 @@ func (s suite) contexts(t *testing.T) {
 			"CustomerByID":  func() error { _, err := f.CustomerByID(over, f.customer); return err },
 			"ListCustomers": func() error { _, err := f.ListCustomers(over, "", 1); return err },
 			"Revocations":   func() error { _, _, err := f.Revocations(over, 0); return err },
+			"ReadLimits":    func() error { _, err := f.ReadLimits(over, f.now, []string{"x"}); return err },
 			"Ping":          func() error { return f.Ping(over) },
 		} {
 			t.Run(name, func(t *testing.T) { is(t, read(), context.Canceled) })

@@ -49,6 +49,7 @@ func Test(t *testing.T, open func(t *testing.T) (first, second userapi.Store)) {
 	t.Run("contexts", s.contexts)
 	t.Run("races", s.races)
 	t.Run("races of sessions and limits", s.sessionRaces)
+	t.Run("races of limits", s.limitRaces)
 	t.Run("races of challenges and messages", s.challengeRaces)
 	t.Run("races of memberships", s.membershipRaces)
 	t.Run("races of API keys", s.keyRaces)

@@ -30,7 +30,7 @@ func (s *Store) Sweep(ctx context.Context, w userapi.SweepBefore) (int, error) {
 		table, key, cond string
 		args             []any
 	}{
-		{"userapi_limits", "limit_key", "ends_at <= ?", []any{now}},
+		{"userapi_limits", "limit_key", "kept_until <= ?", []any{now}},
 		{"userapi_challenges", "id", "expires_at <= ?", []any{now}},
 		{"userapi_outbox", "id", "expires_at <= ?", []any{millis(w.Now.Add(-messagesStay))}},
 		{"userapi_revocations", "id", "expires_at <= " + s.d.Now, nil},

@@ -66,7 +66,10 @@ func (s *Store) InsertSession(ctx context.Context, w userapi.SessionInsert) (end
 		if ended, err = s.makeRoom(ctx, q, w); err != nil {
 			return err
 		}
-		return insertSession(ctx, q, w.Session)
+		if err := insertSession(ctx, q, w.Session); err != nil {
+			return err
+		}
+		return s.returnLimits(ctx, q, w.Returns)
 	})
 	if err != nil {
 		return nil, err
