@@ -444,7 +444,7 @@ func TestKeys_many_at_once(t *testing.T) {
 	anna := w.user("default", "anna")
 	k, secret := w.key(userapi.System(), anna.ID, "key", userapi.ScopeFull)
 	_, other := w.key(userapi.System(), anna.ID, "other", userapi.ScopeRead)
-	api, r := w.node(func(c *userapi.Config) { c.KeyCache = 1 })
+	api, r := w.node(func(c *userapi.Config) { c.KeyCache, c.Limits = 1, userapi.Limits{} })
 	var off atomic.Bool
 	var wg sync.WaitGroup
 	for i := range 64 {
