@@ -644,7 +644,7 @@ func TestKeys_bounds(t *testing.T) {
 		{"expires", userapi.NewAPIKey{Name: "key", ExpiresAt: now}}, {"expires", userapi.NewAPIKey{Name: "key", ExpiresAt: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)}},
 	} {
 		_, _, err := w.Keys.Create(ctx, userapi.System(), anna.ID, bad.n)
-		assert.ErrorIs(t, err, userapi.ErrInvalid)
+		require.ErrorIs(t, err, userapi.ErrInvalid)
 		assert.Contains(t, userapi.AsError(err).Fields, bad.field)
 	}
 	for _, n := range []userapi.NewAPIKey{{Name: "six"}, {Name: "seven"}, {Name: "eight"}, {Name: "nine"}} {
@@ -666,7 +666,7 @@ func TestKeys_bounds(t *testing.T) {
 	_, err = w.Users.Deactivate(ctx, userapi.System(), anna.ID)
 	require.NoError(t, err)
 	_, _, err = w.Keys.Create(ctx, userapi.System(), anna.ID, userapi.NewAPIKey{Name: "key"})
-	assert.ErrorIs(t, err, userapi.ErrInvalid)
+	require.ErrorIs(t, err, userapi.ErrInvalid)
 	assert.Contains(t, userapi.AsError(err).Fields, "user_id")
 }
 

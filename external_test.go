@@ -94,7 +94,7 @@ func TestLoginExternal_lets_nobody_in_who_is_not_vouched_for(t *testing.T) {
 // overtaken does something just before the first write of a credential or an API key, or, where it is early, look at an account.
 type overtaken struct {
 	userapi.Store
-	early  bool // before such a look too
+	early  bool // before such a look, and before an account is added, too
 	before func()
 }
 
@@ -115,6 +115,13 @@ func (s *overtaken) AccountByID(ctx context.Context, scope userapi.Scope, id str
 		s.overtake()
 	}
 	return s.Store.AccountByID(ctx, scope, id)
+}
+
+func (s *overtaken) InsertUser(ctx context.Context, w userapi.UserInsert) error {
+	if s.early {
+		s.overtake()
+	}
+	return s.Store.InsertUser(ctx, w)
 }
 
 func (s *overtaken) InsertKey(ctx context.Context, w userapi.KeyInsert) error {
@@ -169,6 +176,25 @@ func TestLoginExternal_of_an_account_that_goes_meanwhile(t *testing.T) {
 	late := w.second(func(c *userapi.Config) { c.Store = st })
 	_, _, err = late.Auth.LoginExternal(ctx, anonymous(), identity("1", "anna@example.com"))
 	require.ErrorIs(t, err, userapi.ErrExternalRefused)
+	assert.Nil(t, st.before)
+}
+
+func TestLoginExternal_of_somebody_new_who_comes_twice(t *testing.T) {
+	auto := func(c *userapi.Config) { c.External, c.Registration.Customer = userapi.ExternalAuto, "default" }
+	w := newWorld(t, auto)
+	var first userapi.User
+	st := &overtaken{Store: w.store, early: true, before: func() {
+		var err error
+		first, _, err = w.external(identity("1", "anna@example.com"))
+		require.NoError(t, err)
+	}}
+	late := w.second(func(c *userapi.Config) {
+		auto(c)
+		c.Store = st
+	})
+	second, _, err := late.Auth.LoginExternal(ctx, anonymous(), identity("1", "anna@example.com"))
+	require.NoError(t, err)
+	assert.Equal(t, first.ID, second.ID)
 	assert.Nil(t, st.before)
 }
 

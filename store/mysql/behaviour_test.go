@@ -387,3 +387,35 @@ func TestEndEverythingWaitsForTheKeysOfASession(t *testing.T) {
 	require.NoError(t, err)
 	assert.False(t, k.Key.Active)
 }
+
+// What a host's transaction counts is what there is, not what its snapshot shows.
+func TestKeyQuotaInATransactionThatLooksAtThePast(t *testing.T) {
+	config := server.Database(t)
+	st, db := migrated(t, config), drivertest.Open(t, config)
+	require.NoError(t, st.InsertCustomer(t.Context(), drivertest.Customer("c")))
+	require.NoError(t, st.InsertUser(t.Context(), insert("u")))
+	key := func(id string, usable, all int64) userapi.KeyInsert {
+		return userapi.KeyInsert{
+			Scope: userapi.Scope{All: true}, IfEpoch: 1, Cap: usable, CapOfAll: all, Event: userapi.Event{ID: "key " + id},
+			Key: userapi.StoredKey{APIKey: userapi.APIKey{ID: id, UserID: "u", Prefix: id, Active: true, CreatedAt: time.Now()}, NameKey: id},
+		}
+	}
+	for name, late := range map[string]userapi.KeyInsert{"usable": key("late", 1, 100), "all": key("late", 100, 1)} {
+		tx, err := db.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
+		require.NoError(t, err)
+		var n int
+		require.NoError(t, tx.QueryRow(`SELECT COUNT(*) FROM userapi_keys`).Scan(&n))
+		require.NoError(t, st.InsertKey(t.Context(), key(name, 100, 100)))
+		assert.ErrorIs(t, st.WithTx(tx).InsertKey(t.Context(), late), userapi.ErrKeyQuota, name)
+		require.NoError(t, tx.Rollback())
+
+		tx, err = db.BeginTx(t.Context(), &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
+		require.NoError(t, err)
+		require.NoError(t, tx.QueryRow(`SELECT COUNT(*) FROM userapi_keys`).Scan(&n))
+		_, err = db.Exec(`DELETE FROM userapi_keys`)
+		require.NoError(t, err)
+		gone := userapi.KeyUpdate{Scope: userapi.Scope{All: true}, Key: key(name, 1, 1).Key, IfVersion: 1, Event: userapi.Event{ID: "gone " + name}}
+		assert.ErrorIs(t, st.WithTx(tx).ChangeKey(t.Context(), gone), userapi.ErrNotFound, name)
+		require.NoError(t, tx.Rollback())
+	}
+}
