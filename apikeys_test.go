@@ -75,6 +75,9 @@ func (r *reading) AccountByID(ctx context.Context, scope userapi.Scope, id strin
 
 func (r *reading) SessionByID(ctx context.Context, id string) (userapi.SessionAccount, error) {
 	r.reads.Add(1)
+	if r.fails.Load() {
+		return userapi.SessionAccount{}, userapi.ErrUnavailable
+	}
 	return r.Store.SessionByID(ctx, id)
 }
 

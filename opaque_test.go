@@ -158,3 +158,23 @@ func TestOpaqueLogin_K02_the_check_fails_closed(t *testing.T) {
 	_, err = api.Auth.Authenticate(ctx, string(tokens.Access))
 	assert.ErrorIs(t, err, userapi.ErrUnavailable)
 }
+
+func TestOpaqueLogin_K02_fails_closed(t *testing.T) {
+	w := newWorld(t, opaque)
+	w.user("default", "anna")
+	read, _ := w.login("anna", password)
+	tokens, _ := w.login("anna", password)
+	api, r := w.node(func(c *userapi.Config) {
+		opaque(c)
+		c.Staleness = time.Minute
+	})
+	_, err := api.Auth.Authenticate(ctx, string(read.Access)) // and the revocations are known
+	require.NoError(t, err)
+	r.fails.Store(true)
+	id, err := api.Auth.Authenticate(ctx, string(tokens.Access))
+	assert.ErrorIs(t, err, userapi.ErrUnavailable)
+	assert.Nil(t, id)
+	r.fails.Store(false)
+	_, err = api.Auth.Authenticate(ctx, string(tokens.Access))
+	assert.NoError(t, err)
+}
