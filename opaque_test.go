@@ -60,6 +60,12 @@ func TestOpaqueLogin_is_not_read_anew_but_ends_and_changes_at_once(t *testing.T)
 		require.NoError(t, err)
 	}
 	assert.EqualValues(t, 1, r.reads.Load(), "sessions read")
+	for i, step := range []time.Duration{time.Minute, -2 * time.Minute} { // and at once when the clock went back
+		w.clock.add(step)
+		_, err := api.Auth.Authenticate(ctx, string(tokens.Access))
+		require.NoError(t, err)
+		assert.EqualValues(t, i+2, r.reads.Load(), "after %s", step)
+	}
 
 	_, _, err := w.Users.Change(ctx, userapi.System(), anna.ID, userapi.UserChange{Roles: &[]userapi.RoleRef{{Code: "editor"}}})
 	require.NoError(t, err)
