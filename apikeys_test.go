@@ -86,6 +86,9 @@ func (r *reading) AccountByID(ctx context.Context, scope userapi.Scope, id strin
 
 func (r *reading) SessionByID(ctx context.Context, id string) (userapi.SessionAccount, error) {
 	r.reads.Add(1)
+	if r.fails.Load() {
+		return userapi.SessionAccount{}, userapi.ErrUnavailable
+	}
 	if old := r.oldSession.Load(); old != nil {
 		return *old, nil
 	}

@@ -703,3 +703,12 @@ func (o *office) actorSession(tokens userapi.Tokens) string {
 	require.NoError(o.t, err)
 	return id.SessionID()
 }
+
+func TestChange_L03_a_new_address_of_ones_own_is_only_asked_for(t *testing.T) {
+	o := newOffice(t, nil)
+	_, admin := o.login("admin", password)
+	_, _, err := o.Users.Change(ctx, admin, admin.UserID(), userapi.UserChange{Email: ptr("new@example.com"), Name: ptr("N")})
+	require.NoError(t, err)
+	events := o.events()
+	assert.Equal(t, "email requested,name", events[len(events)-1].Detail)
+}

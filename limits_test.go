@@ -1,6 +1,7 @@
 package userapi
 
 import (
+	"context"
 	"os"
 	"regexp"
 	"slices"
@@ -88,4 +89,45 @@ func TestAddressBlock(t *testing.T) {
 	} {
 		assert.Equal(t, want, addressBlock(in), in)
 	}
+}
+
+// countless has room for any attempt.
+type countless struct{ feedStore }
+
+func (*countless) TakeLimits(context.Context, time.Time, []LimitTake) (time.Duration, error) {
+	return 0, nil
+}
+
+// Attempts on one account are judged one by one, those from one address a quarter of its budget at a time: or a burst of right
+// passwords would be refused for attempts that are merely under way, and a burst of wrong ones would take all hash workers.
+func TestTake_J05_how_many_attempts_are_under_way(t *testing.T) {
+	api, err := New(Config{Store: &countless{}, Secret: testSecret, Password: PasswordPolicy{QueueTimeout: 20 * time.Millisecond}})
+	require.NoError(t, err)
+	from := Anonymous().From("192.0.2.1", "")
+	take := func(actor Actor, account string) (taken, error) {
+		return api.core.take(t.Context(), LimitLogin, actor, counted{account: account})
+	}
+	var held []taken
+	first, err := take(from, "a")
+	require.NoError(t, err)
+	_, err = take(from, "a")
+	assert.ErrorIs(t, err, ErrUnavailable, "the account's turn is taken")
+	_, err = take(from.From("192.0.2.2", ""), "a")
+	assert.ErrorIs(t, err, ErrUnavailable, "from wherever")
+	for _, account := range []string{"b", "c", "d", "e"} { // 20 a minute: 5 at once
+		one, err := take(from, account)
+		require.NoError(t, err, account)
+		held = append(held, one)
+	}
+	_, err = take(from, "f")
+	assert.ErrorIs(t, err, ErrUnavailable, "the address's places are taken")
+	other, err := take(from.From("192.0.2.3", ""), "f")
+	assert.NoError(t, err, "who waited in vain holds no place")
+	first.release()
+	again, err := take(from, "a")
+	assert.NoError(t, err)
+	for _, one := range append(held, other, again) {
+		one.release()
+	}
+	assert.Empty(t, api.core.gate.keys, "J08: nothing is kept of what is over")
 }

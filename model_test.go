@@ -219,15 +219,6 @@ func (a modelActor) target(u *modelUser, own bool) error {
 	return nil
 }
 
-func first(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (m *model) Create(t *rapid.T) {
 	m.create(t, m.actor(t), rapid.SampledFrom([]string{"a", "b"}).Draw(t, "tenant"), rapid.SampledFrom([][]string{{}, {"editor"}, {"admin"}}).Draw(t, "roles"))
 }

@@ -60,6 +60,12 @@ func TestOpaqueLogin_is_not_read_anew_but_ends_and_changes_at_once(t *testing.T)
 		require.NoError(t, err)
 	}
 	assert.EqualValues(t, 1, r.reads.Load(), "sessions read")
+	for i, step := range []time.Duration{time.Minute, -2 * time.Minute} { // and at once when the clock went back
+		w.clock.add(step)
+		_, err := api.Auth.Authenticate(ctx, string(tokens.Access))
+		require.NoError(t, err)
+		assert.EqualValues(t, i+2, r.reads.Load(), "after %s", step)
+	}
 
 	_, _, err := w.Users.Change(ctx, userapi.System(), anna.ID, userapi.UserChange{Roles: &[]userapi.RoleRef{{Code: "editor"}}})
 	require.NoError(t, err)
@@ -209,4 +215,24 @@ func TestOpaqueLogin_K02_the_check_fails_closed(t *testing.T) {
 	w.clock.add(2 * time.Second)
 	_, err = api.Auth.Authenticate(ctx, string(tokens.Access))
 	assert.ErrorIs(t, err, userapi.ErrUnavailable)
+}
+
+func TestOpaqueLogin_K02_fails_closed(t *testing.T) {
+	w := newWorld(t, opaque)
+	w.user("default", "anna")
+	read, _ := w.login("anna", password)
+	tokens, _ := w.login("anna", password)
+	api, r := w.node(func(c *userapi.Config) {
+		opaque(c)
+		c.Staleness = time.Minute
+	})
+	_, err := api.Auth.Authenticate(ctx, string(read.Access)) // and the revocations are known
+	require.NoError(t, err)
+	r.fails.Store(true)
+	id, err := api.Auth.Authenticate(ctx, string(tokens.Access))
+	assert.ErrorIs(t, err, userapi.ErrUnavailable)
+	assert.Nil(t, id)
+	r.fails.Store(false)
+	_, err = api.Auth.Authenticate(ctx, string(tokens.Access))
+	assert.NoError(t, err)
 }

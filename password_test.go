@@ -343,3 +343,20 @@ func TestSecret_C11_never_prints_itself(t *testing.T) {
 	assert.Equal(t, redacted, string(text))
 	assert.NotContains(t, fmt.Sprintf("%+v", Config{Secret: "hunter2-canary"}), "canary")
 }
+
+func TestArgon2id_C13_what_a_stored_hash_may_cost(t *testing.T) {
+	for params, ok := range map[Argon2id]bool{
+		{MemoryKiB: 8, Passes: 1, Threads: 1}: true, {MemoryKiB: 7, Passes: 1, Threads: 1}: false, {MemoryKiB: 8, Passes: 0, Threads: 1}: false, {MemoryKiB: 8, Passes: 1}: false,
+		{MemoryKiB: 128, Passes: 64, Threads: 16}: true, {MemoryKiB: 127, Passes: 64, Threads: 16}: false, {MemoryKiB: 128, Passes: 65, Threads: 16}: false, {MemoryKiB: 136, Passes: 1, Threads: 17}: false,
+		{MemoryKiB: 1 << 20, Passes: 4, Threads: 1}: true, {MemoryKiB: 1 << 20, Passes: 5, Threads: 1}: false, {MemoryKiB: 1<<20 + 1, Passes: 1, Threads: 1}: false,
+	} {
+		assert.Equal(t, ok, params.sane(), "%+v", params)
+	}
+}
+
+func TestPHC_C04_salt_and_sum_have_bounds(t *testing.T) {
+	for size, ok := range map[[2]int]bool{{8, 16}: true, {64, 64}: true, {7, 16}: false, {8, 15}: false, {65, 64}: false, {64, 65}: false} {
+		_, got := parsePHC(phc{cheap, make([]byte, size[0]), make([]byte, size[1])}.String())
+		assert.Equal(t, ok, got, size)
+	}
+}

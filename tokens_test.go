@@ -398,3 +398,17 @@ func TestKeys_of_different_purposes_differ(t *testing.T) {
 		seen[string(key)] = true
 	}
 }
+
+func TestSessionTokens_A13_are_measured(t *testing.T) {
+	k := keysFor(t, nil)
+	longest := strings.Repeat("s", maxRefresh-len(k.signRefresh("", 1)))
+	_, _, ok := k.verifyRefresh(string(k.signRefresh(longest, 1)))
+	assert.True(t, ok)
+	_, _, ok = k.verifyRefresh(string(k.signRefresh(longest+"s", 1)))
+	assert.False(t, ok)
+	longest = strings.Repeat("s", maxRefresh-len(k.signOpaque("")))
+	_, ok = k.verifyOpaque(string(k.signOpaque(longest)))
+	assert.True(t, ok)
+	_, ok = k.verifyOpaque(string(k.signOpaque(longest + "s")))
+	assert.False(t, ok)
+}

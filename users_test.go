@@ -896,3 +896,22 @@ func TestCreate_keeps_the_times_of_another_system(t *testing.T) {
 	assert.Zero(t, u.LastLogin)
 	assert.Equal(t, u.UpdatedAt, u.CreatedAt)
 }
+
+func TestChange_L03_the_event_names_what_was_changed(t *testing.T) {
+	w := newWorld(t, nil)
+	w.role("editor")
+	w.customer("other", 0)
+	for want, ch := range map[string]userapi.UserChange{
+		"email": {Email: ptr("new@example.com")}, "username": {Username: ptr("new")}, "phone": {Phone: ptr("+4930901820")}, "name": {Name: ptr("N")}, "first_name": {FirstName: ptr("F")},
+		"last_name": {LastName: ptr("L")}, "active": {Active: ptr(false)}, "password": {Password: ptr(another)}, "must_change_password": {MustChangePassword: ptr(true)},
+		"roles": {Roles: &[]userapi.RoleRef{{Code: "editor"}}}, "customer": {CustomerID: ptr("other")}, "email_verified": {EmailVerified: ptr(true)}, "phone_verified": {PhoneVerified: ptr(true)},
+		"": {Roles: &[]userapi.RoleRef{}}, "first_name,last_name": {FirstName: ptr("F"), LastName: ptr("L")},
+	} {
+		u := w.user("default", "anna")
+		_, _, err := w.Users.Change(ctx, userapi.System(), u.ID, ch)
+		require.NoError(t, err, want)
+		events := w.store.Events()
+		assert.Equal(t, want, events[len(events)-1].Detail)
+		require.NoError(t, w.Users.Delete(ctx, userapi.System(), u.ID))
+	}
+}

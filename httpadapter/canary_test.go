@@ -136,7 +136,7 @@ func TestCanary_L01_secrets_are_nowhere_but_in_their_answer(t *testing.T) {
 	do("GET", "/api/auth/whoami", nil, nil, ann).is(401, "TOKEN_REVOKED")
 	ann = bearer(in.text("access_token"))
 	do("POST", "/api/users/current/set_password", object{"password": pw("set"), "current_password": pw("bad")}, nil, ann).is(403, "")
-	in = do("POST", "/api/users/current/set_password", object{"password": pw("set"), "current_password": pw("changed")}, tokens, ann).is(200, "")
+	do("POST", "/api/users/current/set_password", object{"password": pw("set"), "current_password": pw("changed")}, tokens, ann).is(200, "")
 	do("POST", "/api/password/reset", object{"email": "ann@acme.example"}, nil).is(200, "")
 	link := string(sent("ann@acme.example").Token)
 	do("POST", "/api/password/reset/confirm", object{"token": link + "x", "new_password": pw("reset")}, nil).is(400, "")
@@ -147,7 +147,7 @@ func TestCanary_L01_secrets_are_nowhere_but_in_their_answer(t *testing.T) {
 	// Tokens: checked, refreshed, used twice, given up.
 	in = do("POST", "/api/auth/login", object{"email": "ann@acme.example", "password": pw("reset")}, tokens).is(200, "")
 	refresh := in.text("refresh_token")
-	ann = bearer(do("POST", "/api/auth/refresh", object{"refresh_token": refresh}, tokens).is(200, "").text("access_token"))
+	do("POST", "/api/auth/refresh", object{"refresh_token": refresh}, tokens).is(200, "")
 	w.clock.advance(time.Minute)
 	do("POST", "/api/auth/refresh", object{"refresh_token": refresh}, nil).is(401, "")
 	do("POST", "/api/auth/refresh", object{"refresh_token": refresh + "x"}, nil).is(401, "")

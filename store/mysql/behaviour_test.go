@@ -396,7 +396,7 @@ func TestKeyQuotaInATransactionThatLooksAtThePast(t *testing.T) {
 	require.NoError(t, st.InsertUser(t.Context(), insert("u")))
 	key := func(id string, usable, all int64) userapi.KeyInsert {
 		return userapi.KeyInsert{
-			Scope: userapi.Scope{All: true}, IfEpoch: 1, Cap: usable, CapOfAll: all, Event: userapi.Event{ID: "key " + id},
+			Scope: userapi.Scope{All: true}, IfEpoch: 1, Cap: usable, CapAll: all, Event: userapi.Event{ID: "key " + id},
 			Key: userapi.StoredKey{APIKey: userapi.APIKey{ID: id, UserID: "u", Prefix: id, Active: true, CreatedAt: time.Now()}, NameKey: id},
 		}
 	}
