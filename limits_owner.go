@@ -40,7 +40,7 @@ func (c *core) takeOwn(ctx context.Context, name string, actor Actor, acc Accoun
 		return taken{core: c}, ErrInTx
 	}
 	who, owner := counted{account: subject}, &guarded{name: name, actor: actor, account: acc, subject: subject}
-	if block := actor.AddressBlock(); block != "" && c.perAccount(name) {
+	if block := actor.AddressBlock(); block != "" && c.guards(name) {
 		login, reset := c.markKey(subject, block, knownByLogin), c.markKey(subject, block, knownByReset)
 		keys := []string{login, reset}
 		if name != LimitLogin { // a mailbox is no second factor
@@ -62,9 +62,9 @@ func (c *core) takeOwn(ctx context.Context, name string, actor Actor, acc Accoun
 	return t, err
 }
 
-// perAccount reports whether attempts of this name are counted by account.
-func (c *core) perAccount(name string) bool {
-	return slices.ContainsFunc(c.cfg.Limits[name], func(l Limit) bool { return l.Per == PerAccount })
+// guards reports whether somebody could use up what attempts of this name have in common.
+func (c *core) guards(name string) bool {
+	return slices.ContainsFunc(c.cfg.Limits[name], func(l Limit) bool { return l.Per == PerAccount || l.Per == PerProcess })
 }
 
 const (
@@ -89,7 +89,7 @@ func (c *core) keyed(text string) string {
 // remember is the mark of an address, nil where no limit would ask for it.
 func (c *core) remember(actor Actor, userID, how string) []LimitReturn {
 	block := actor.AddressBlock()
-	if block == "" || !c.perAccount(LimitLogin) && !c.perAccount(LimitPassword) && !c.perAccount(LimitSecondFactor) {
+	if block == "" || !c.guards(LimitLogin) && !c.guards(LimitPassword) && !c.guards(LimitSecondFactor) {
 		return nil
 	}
 	subject := "#" + userID

@@ -543,3 +543,13 @@ func TestLogin_J01_what_the_account_refuses_uses_nothing_of_the_process_up(t *te
 	}
 	limitedFor(t, w.tries(away, "admin", password))
 }
+
+func TestLogin_J02_a_known_address_passes_a_busy_process_without_any_other_budget(t *testing.T) {
+	w := newWorld(t, func(c *userapi.Config) {
+		c.Limits = userapi.Limits{userapi.LimitLogin: {{Max: 1, Window: time.Hour, Per: userapi.PerProcess}}}
+	})
+	require.NoError(t, w.tries(home, "admin", password))
+	require.ErrorIs(t, w.tries(away, "ghost", another), userapi.ErrBadCredentials)
+	limitedFor(t, w.tries(away, "admin", password))
+	require.NoError(t, w.tries(again, "admin", password))
+}
