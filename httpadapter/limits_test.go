@@ -43,7 +43,7 @@ func nobodyLocksAnOwnerOut(t *testing.T, on options) {
 	w := newWorld(t, on, options{sends: true, api: change})
 	nodes := [2]http.Handler{w.mux, w.node(change)}
 	login := func(i int, address, who, password string) *answer {
-		return w.send(nodes[i%2], "POST", "/api/auth/login", object{"email": who, "password": password}, from(address+":1"))
+		return w.send(nodes[i%2], "POST", "/api/auth/login", object{"email": who, "password": password}, at(address+":1"))
 	}
 	login(0, "203.0.113.200", "ann@acme.example", password).is(200, "")
 	answers := map[string]string{}
@@ -86,7 +86,7 @@ func TestChangePassword_J02_FromElsewhereOthersUseNothingUp(t *testing.T) {
 	w := newWorld(t, options{api: func(c *userapi.Config) { c.Limits = nil }})
 	ann := w.as("ann") // from 192.0.2.1
 	change := func(address, current string) *answer {
-		return w.do("POST", "/password/change", object{"old_password": current, "new_password": "staple and something"}, ann, from(address+":1"))
+		return w.do("POST", "/password/change", object{"old_password": current, "new_password": "staple and something"}, ann, at(address+":1"))
 	}
 	for range 5 {
 		change("203.0.113.1", "wrong password").is(403, "FORBIDDEN")
@@ -120,7 +120,7 @@ func TestLogin_J01_TheBudgetOfTheProcess(t *testing.T) {
 	w.login("ann") // from 192.0.2.1
 	judged := 0
 	for i := range 200 {
-		a := w.do("POST", "/auth/login", object{"email": fmt.Sprintf("victim%d@acme.example", i), "password": "stuffed"}, from(fmt.Sprintf("[2001:db8:%x::1]:1", i)))
+		a := w.do("POST", "/auth/login", object{"email": fmt.Sprintf("victim%d@acme.example", i), "password": "stuffed"}, at(fmt.Sprintf("[2001:db8:%x::1]:1", i)))
 		if a.Code == 401 {
 			judged++
 			continue
