@@ -39,6 +39,11 @@ func TestParseLimits(t *testing.T) {
 	}
 }
 
+func TestLimits_of_what_is_not_attempted(t *testing.T) {
+	assert.Error(t, Limits{"nothing": nil}.check())
+	assert.NoError(t, Limits{LimitLogin: nil}.check())
+}
+
 // documented is the notation in the comment of DefaultLimits.
 func documented(t *testing.T) string {
 	source, err := os.ReadFile("limits.go")

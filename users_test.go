@@ -915,3 +915,18 @@ func TestChange_L03_the_event_names_what_was_changed(t *testing.T) {
 		require.NoError(t, w.Users.Delete(ctx, userapi.System(), u.ID))
 	}
 }
+
+// H05: an admin who is a service besides is bound by rank as an admin.
+func TestChange_H05_names_too_are_a_matter_of_rank(t *testing.T) {
+	w := newWorld(t, func(c *userapi.Config) { c.MayGrant = func(_ userapi.Actor, role string) bool { return role != "owner" } })
+	w.role("owner")
+	owner := w.user("default", "olga", "owner")
+	w.user("default", "both", userapi.RoleAdmin, userapi.RoleService)
+	w.user("default", "bot", userapi.RoleService)
+	_, both := w.login("both", password)
+	_, _, err := w.Users.Change(ctx, both, owner.ID, userapi.UserChange{Name: ptr("N")})
+	assert.ErrorIs(t, err, userapi.ErrForbidden)
+	_, bot := w.login("bot", password)
+	_, _, err = w.Users.Change(ctx, bot, owner.ID, userapi.UserChange{Name: ptr("N")})
+	assert.NoError(t, err, "what a service is for")
+}
