@@ -918,7 +918,9 @@ func TestChange_L03_the_event_names_what_was_changed(t *testing.T) {
 
 // H05: an admin who is a service besides is bound by rank as an admin.
 func TestChange_H05_names_too_are_a_matter_of_rank(t *testing.T) {
-	w := newWorld(t, func(c *userapi.Config) { c.MayGrant = func(_ userapi.Actor, role string) bool { return role != "owner" } })
+	w := newWorld(t, func(c *userapi.Config) {
+		c.MayGrant = func(_ userapi.Actor, role string) bool { return role != "owner" }
+	})
 	w.role("owner")
 	owner := w.user("default", "olga", "owner")
 	w.user("default", "both", userapi.RoleAdmin, userapi.RoleService)
