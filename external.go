@@ -125,6 +125,9 @@ func (a *Auth) link(ctx context.Context, actor Actor, acc Account, e ExternalIde
 		return err
 	}
 	for _, other := range links {
+		if other.Key == e.key() {
+			return ErrChanged // by a login at the same time
+		}
 		if strings.HasPrefix(other.Key, e.Provider+":") {
 			return a.refusedExternal(ctx, actor, acc.User)
 		}

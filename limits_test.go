@@ -27,18 +27,23 @@ func TestParseLimits(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, DefaultLimits(), same, "the notation of the documentation is the default")
 
-	_, err = ParseLimits("login=5/10m/account,20/m/address;reset=3/h/account", DefaultLimits())
+	_, err = ParseLimits("login=5/1000d/account,20/m/address;reset=3/h/account", DefaultLimits())
 	require.NoError(t, err)
 
 	for _, bad := range []string{
 		"login", "login=", "login=5", "login=5/10m", "login=5/10m/planet", "login=0/m/account", "login=-1/m/account", "login=x/m/account",
-		"login=5/10y/account", "login=5//account", "login=5/0m/account", "login=5/-1m/account", "nothing=5/m/account", "login=5/1.5m/account", "login=5/m/account/x",
+		"login=5/10y/account", "login=5/1001s/account", "login=5//account", "login=5/0m/account", "login=5/-1m/account", "nothing=5/m/account", "login=5/1.5m/account", "login=5/m/account/x",
 		"login=5/10m/account,10/10m/account", "login=3/m/account;login=100/m/account", "register=5/m/account", "refresh=5/m/account",
 		"login=5/m/recipient", "confirm=5/m/country", "unproven=5/m/account", "reset=5/m/recipient", "phone=5/m/planet",
 	} {
 		_, err := ParseLimits(bad, DefaultLimits())
 		assert.Error(t, err, bad)
 	}
+}
+
+func TestLimits_of_what_is_not_attempted(t *testing.T) {
+	assert.Error(t, Limits{"nothing": nil}.check())
+	assert.NoError(t, Limits{LimitLogin: nil}.check())
 }
 
 // documented is the notation in the comment of DefaultLimits.

@@ -1,6 +1,7 @@
 package userapi_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -235,4 +236,32 @@ func TestOpaqueLogin_K02_fails_closed(t *testing.T) {
 	r.fails.Store(false)
 	_, err = api.Auth.Authenticate(ctx, string(tokens.Access))
 	assert.NoError(t, err)
+}
+
+// lagging is a store that shows sessions as they were.
+type lagging struct {
+	userapi.Store
+	was userapi.SessionAccount
+}
+
+func (l *lagging) SessionByID(context.Context, string) (userapi.SessionAccount, error) {
+	return l.was, nil
+}
+
+func TestOpaqueLogin_K02_what_is_older_than_its_end_opens_nothing(t *testing.T) {
+	w := newWorld(t, opaque)
+	anna := w.user("default", "anna")
+	tokens, actor := w.login("anna", password)
+	sessions, err := w.Sessions.List(ctx, actor, anna.ID)
+	require.NoError(t, err)
+	was, err := w.store.SessionByID(ctx, sessions[0].ID)
+	require.NoError(t, err)
+	require.NoError(t, w.Sessions.EndAll(ctx, actor, anna.ID))
+	api := w.second(func(c *userapi.Config) {
+		opaque(c)
+		c.Store = &lagging{w.store, was}
+	})
+	id, err := api.Auth.Authenticate(ctx, string(tokens.Access))
+	assert.ErrorIs(t, err, userapi.ErrUnavailable)
+	assert.Nil(t, id)
 }

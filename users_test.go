@@ -915,3 +915,47 @@ func TestChange_L03_the_event_names_what_was_changed(t *testing.T) {
 		require.NoError(t, w.Users.Delete(ctx, userapi.System(), u.ID))
 	}
 }
+
+// H05: an admin who is a service besides is bound by rank as an admin.
+func TestChange_H05_names_too_are_a_matter_of_rank(t *testing.T) {
+	w := newWorld(t, func(c *userapi.Config) {
+		c.MayGrant = func(_ userapi.Actor, role string) bool { return role != "owner" }
+	})
+	w.role("owner")
+	owner := w.user("default", "olga", "owner")
+	w.user("default", "both", userapi.RoleAdmin, userapi.RoleService)
+	w.user("default", "bot", userapi.RoleService)
+	_, both := w.login("both", password)
+	_, _, err := w.Users.Change(ctx, both, owner.ID, userapi.UserChange{Name: ptr("N")})
+	assert.ErrorIs(t, err, userapi.ErrForbidden)
+	_, bot := w.login("bot", password)
+	_, _, err = w.Users.Change(ctx, bot, owner.ID, userapi.UserChange{Name: ptr("N")})
+	assert.NoError(t, err, "what a service is for")
+}
+
+// H05: a service reaches no admin and no other service, whatever the host lets it grant.
+func TestChange_H05_a_service_is_below_admins_and_services(t *testing.T) {
+	w := newWorld(t, func(c *userapi.Config) { c.MayGrant = func(userapi.Actor, string) bool { return true } })
+	w.role("editor")
+	w.user("default", "bot", userapi.RoleService)
+	_, bot := w.login("bot", password)
+	for role, want := range map[string]error{userapi.RoleAdmin: userapi.ErrForbidden, userapi.RoleService: userapi.ErrForbidden, "editor": nil} {
+		u := w.user("default", "of-"+role, role)
+		_, _, err := w.Passwords.Set(ctx, bot, u.ID, another, "")
+		assert.ErrorIs(t, err, want, role)
+	}
+}
+
+// unreachable is a store that finds nobody, since it cannot be asked.
+type unreachable struct{ userapi.Store }
+
+func (unreachable) AccountByIdentifier(context.Context, userapi.Scope, userapi.Identifier) (userapi.Account, error) {
+	return userapi.Account{}, userapi.ErrUnavailable
+}
+
+func TestSetByIdentifier_K01_who_cannot_be_looked_up_is_not_missing(t *testing.T) {
+	w := newWorld(t, nil)
+	api := w.second(func(c *userapi.Config) { c.Store = unreachable{w.store} })
+	_, _, err := api.Passwords.SetByIdentifier(ctx, userapi.System(), "admin", another, "")
+	assert.ErrorIs(t, err, userapi.ErrUnavailable)
+}
