@@ -198,7 +198,8 @@ func (s suite) contexts(t *testing.T) {
 			}},
 		} {
 			t.Run(write.name, func(t *testing.T) {
-				f.t, f.made = t, nil
+				var made []userapi.Event
+				f.t, f.made = t, &made
 				over, cancel := context.WithCancel(t.Context())
 				cancel()
 				is(t, write.do(over), context.Canceled)
@@ -208,7 +209,7 @@ func (s suite) contexts(t *testing.T) {
 				late, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
 				defer cancel()
 				is(t, write.do(late), context.DeadlineExceeded)
-				if len(f.made) > 0 {
+				if len(made) > 0 {
 					f.known = stored.ID
 					if write.do(t.Context()) == nil {
 						t.Fatal("it was done without its event")
@@ -218,9 +219,9 @@ func (s suite) contexts(t *testing.T) {
 						write.undone(t)
 					}
 				}
-				f.made = nil
+				made = nil
 				must(t, write.do(t.Context()))
-				for _, e := range f.made {
+				for _, e := range made {
 					same(t, f.recorded(e), true, "whether the event is there")
 				}
 			})

@@ -23,7 +23,7 @@ type tenant struct {
 	n             int
 	posed         []userapi.Challenge     // all that were made, stored or not
 	queued        []userapi.SealedMessage // likewise
-	made          []userapi.Event         // likewise
+	made          *[]userapi.Event        // all events that were made, where somebody asks
 	known         string                  // the id of every event that is made from now on; "" = one of its own
 }
 
@@ -49,7 +49,9 @@ func (f *tenant) scope() userapi.Scope { return userapi.Scope{Customer: f.custom
 // event is a fresh one: an event's id is what a store recognises a write by.
 func (f *tenant) event(kind userapi.EventKind) userapi.Event {
 	e := userapi.Event{ID: cmp.Or(f.known, newID()), At: f.now, Kind: kind, ActorKind: "system", CustomerID: f.customer}
-	f.made = append(f.made, e)
+	if f.made != nil {
+		*f.made = append(*f.made, e)
+	}
 	return e
 }
 
