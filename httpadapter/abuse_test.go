@@ -18,7 +18,7 @@ import (
 	"github.com/userapi/userapi/store/memory"
 )
 
-func from(address string) set { return func(r *hr) { r.RemoteAddr = "[" + address + "]:40000" } }
+func peer(address string) set { return func(r *hr) { r.RemoteAddr = "[" + address + "]:40000" } }
 
 // The limits are those that a host gets without a word.
 func TestJ01_GuessingIsCountedByAccountAndByAddress(t *testing.T) {
@@ -28,21 +28,21 @@ func TestJ01_GuessingIsCountedByAccountAndByAddress(t *testing.T) {
 	}
 	t.Run("many users from one place", func(t *testing.T) {
 		for i := range 20 {
-			login(fmt.Sprintf("user%d@acme.example", i), "wrong password", from(fmt.Sprintf("2001:db8:0:1::%x", i))).is(401, "UNAUTHORIZED")
+			login(fmt.Sprintf("user%d@acme.example", i), "wrong password", peer(fmt.Sprintf("2001:db8:0:1::%x", i))).is(401, "UNAUTHORIZED")
 		}
-		a := login("bob@acme.example", password, from("2001:db8:0:1:ffff::1")).is(429, "RATE_LIMITED")
+		a := login("bob@acme.example", password, peer("2001:db8:0:1:ffff::1")).is(429, "RATE_LIMITED")
 		assert.NotEmpty(t, a.Header().Get("Retry-After"))
-		login("bob@acme.example", password, from("2001:db8:0:2::1")).is(200, "")
+		login("bob@acme.example", password, peer("2001:db8:0:2::1")).is(200, "")
 		w.clock.advance(time.Minute)
-		login("bob@acme.example", password, from("2001:db8:0:1::1")).is(200, "")
+		login("bob@acme.example", password, peer("2001:db8:0:1::1")).is(200, "")
 	})
 	t.Run("one user from many places", func(t *testing.T) {
 		for i := range 5 {
-			login("ann@acme.example", "wrong password", from(fmt.Sprintf("2001:db8:1:%x::1", i))).is(401, "UNAUTHORIZED")
+			login("ann@acme.example", "wrong password", peer(fmt.Sprintf("2001:db8:1:%x::1", i))).is(401, "UNAUTHORIZED")
 		}
-		login("ANN@acme.example", "wrong password", from("2001:db8:1:ffff::1")).is(429, "RATE_LIMITED")
+		login("ANN@acme.example", "wrong password", peer("2001:db8:1:ffff::1")).is(429, "RATE_LIMITED")
 		w.clock.advance(10 * time.Minute)
-		login("ann@acme.example", password, from("2001:db8:1:ffff::1")).is(200, "")
+		login("ann@acme.example", password, peer("2001:db8:1:ffff::1")).is(200, "")
 	})
 }
 
@@ -52,7 +52,7 @@ func TestJ05_OfManyGuessesAtOnceFivePass(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 64 {
 		wg.Go(func() {
-			a := w.do("POST", "/auth/login", object{"email": "ann@acme.example", "password": "wrong password"}, from(fmt.Sprintf("2001:db8:%x::1", i)))
+			a := w.do("POST", "/auth/login", object{"email": "ann@acme.example", "password": "wrong password"}, peer(fmt.Sprintf("2001:db8:%x::1", i)))
 			if n := answers[a.Code]; assert.NotNil(t, n, a.Code) {
 				n.Add(1)
 			}
