@@ -166,6 +166,11 @@ func (d *database) api() (*userapi.API, error) {
 
 // use runs a command on a database that exists, with its tables up to date.
 func (f Database) use(ctx context.Context, do func(api *userapi.API) error) error {
+	return f.useStore(ctx, func(_ *database, api *userapi.API) error { return do(api) })
+}
+
+// useStore is use for a command that reads what no noun shows.
+func (f Database) useStore(ctx context.Context, do func(d *database, api *userapi.API) error) error {
 	d, err := f.open(ctx, slog.New(slog.DiscardHandler), false)
 	if err != nil {
 		return err
@@ -178,5 +183,5 @@ func (f Database) use(ctx context.Context, do func(api *userapi.API) error) erro
 	if err != nil {
 		return err
 	}
-	return do(api)
+	return do(d, api)
 }

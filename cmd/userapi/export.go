@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"time"
 
@@ -26,28 +25,17 @@ func (c *moveOut) Run(ctx context.Context) error {
 	if c.User != "" && c.WithHashes {
 		return wrongUsef("--with-hashes goes without --user")
 	}
-	d, err := c.open(ctx, slog.New(slog.DiscardHandler), false)
-	if err != nil {
-		return err
-	}
-	defer d.pool.Close()
-	if err := d.migrate(ctx); err != nil {
-		return err
-	}
-	api, err := d.api()
-	if err != nil {
-		return err
-	}
-	out := bufio.NewWriter(os.Stdout)
-	if c.User != "" {
+	return c.useStore(ctx, func(d *database, api *userapi.API) error {
+		out := bufio.NewWriter(os.Stdout)
+		if c.User == "" {
+			return errors.Join(c.all(ctx, d, api, out), out.Flush())
+		}
 		account, err := d.store.AccountByID(ctx, userapi.Scope{All: true}, c.User)
 		if err != nil {
 			return insteadOfNotFound(err, fmt.Errorf("there is no user %q", c.User))
 		}
-		err = writeUser(out, account, false)
-		return errors.Join(err, out.Flush())
-	}
-	return errors.Join(c.all(ctx, d, api, out), out.Flush())
+		return errors.Join(writeUser(out, account, false), out.Flush())
+	})
 }
 
 func (c *moveOut) all(ctx context.Context, d *database, api *userapi.API, out io.Writer) error {
