@@ -264,10 +264,10 @@ func (f *feed) markStale() {
 	f.fetched.Store(nil)
 }
 
-// revocationLives is how long a revocation has to be known: as long as a token it kills can live, a node's clock
-// may be off, and a little more.
+// revocationLives is how long a revocation has to be known: as long as a token it kills can live, that of a login's step among
+// them, a node's clock may be off, and a little more.
 func (c *core) revocationLives() time.Duration {
-	return c.cfg.AccessLifetime + maxSkew + time.Minute
+	return max(c.cfg.AccessLifetime, newPasswordWithin) + maxSkew + time.Minute
 }
 
 func (c *core) revokeUser(id string, below int64) []Revocation {

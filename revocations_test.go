@@ -85,6 +85,16 @@ func inFeed(t *testing.T, staleness time.Duration, test func(t *testing.T, f *fe
 	})
 }
 
+// A login that lacks a step has a token that may live longer than an access token.
+func TestRevocationLives_no_token_outlives_what_ends_it(t *testing.T) {
+	for access, lives := range map[time.Duration]time.Duration{
+		time.Second: 7 * time.Minute, 5 * time.Minute: 7 * time.Minute, 15 * time.Minute: 17 * time.Minute, 24 * time.Hour: 24*time.Hour + 2*time.Minute,
+	} {
+		c := &core{cfg: Config{AccessLifetime: access}}
+		assert.Equal(t, lives, c.revocationLives(), access)
+	}
+}
+
 func TestFeed_another_nodes_revocation_is_known_within_the_bound(t *testing.T) {
 	inFeed(t, time.Second, func(t *testing.T, f *feed, s *feedStore) {
 		for offset := time.Duration(0); offset < 3*time.Second; offset += 70 * time.Millisecond {
