@@ -40,65 +40,6 @@ type Hooks struct {
 // hookDeadline bounds a past-tense hook that heeds its context.
 const hookDeadline = 5 * time.Second
 
-// EventKind names what happened.
-type EventKind string
-
-const (
-	EventLogin              EventKind = "login"
-	EventLoginFailed        EventKind = "login.failed"
-	EventLoginLimited       EventKind = "login.limited"
-	EventLimitReached       EventKind = "limit.reached" // attempts that failed have used a budget up; Detail names the limit; once for an account, or address, and window
-	EventLogout             EventKind = "logout"
-	EventRefreshReused      EventKind = "refresh.reused"
-	EventSessionEnded       EventKind = "session.ended"
-	EventSessionsEnded      EventKind = "sessions.ended"
-	EventEverythingEnded    EventKind = "sessions.revoked_all"
-	EventUserCreated        EventKind = "user.created"
-	EventUserRegistered     EventKind = "user.registered"
-	EventUserUpdated        EventKind = "user.updated"
-	EventUserDeactivated    EventKind = "user.deactivated"
-	EventUserDeleted        EventKind = "user.deleted"
-	EventPasswordChanged    EventKind = "password.changed"
-	EventPasswordUpgraded   EventKind = "password.upgraded"
-	EventPasswordRefused    EventKind = "password.refused"
-	EventRoleCreated        EventKind = "role.created"
-	EventRoleRenamed        EventKind = "role.renamed"
-	EventRoleDeleted        EventKind = "role.deleted"
-	EventMembershipSet      EventKind = "membership.set"
-	EventMembershipRemoved  EventKind = "membership.removed"
-	EventResourceDeleted    EventKind = "resource.deleted" // with all its memberships
-	EventCustomerCreated    EventKind = "customer.created"
-	EventCustomerUpdated    EventKind = "customer.updated"
-	EventPasswordUnusable   EventKind = "password.unusable"
-	EventTokensIssued       EventKind = "tokens.issued"
-	EventUserActivated      EventKind = "user.activated"
-	EventActivationAsked    EventKind = "activation.requested"
-	EventRegisteredAgain    EventKind = "registration.repeated" // for an address that is registered already
-	EventResetAsked         EventKind = "reset.requested"
-	EventPasswordReset      EventKind = "password.reset"
-	EventEmailAsked         EventKind = "email.requested"
-	EventEmailVerified      EventKind = "email.verified"
-	EventEmailChanged       EventKind = "email.changed"
-	EventPhoneAsked         EventKind = "phone.requested"
-	EventPhoneVerified      EventKind = "phone.verified"
-	EventPhoneReleased      EventKind = "phone.released" // another account proved it
-	EventPhoneProved        EventKind = "phone.proved"   // without an account
-	EventCodeRefused        EventKind = "code.refused"
-	EventCountryStopped     EventKind = "sms.country_stopped" // too few of the codes sent there come back
-	EventMessageFailed      EventKind = "message.failed"
-	EventLoginStarted       EventKind = "login.started"        // the password was right, a step is left
-	EventCredentialChanged  EventKind = "credential.changed"   // Detail names the kind
-	EventCredentialDeleted  EventKind = "credential.deleted"   // likewise
-	EventSecondFactorFailed EventKind = "second_factor.failed" // a wrong code
-	EventKeyCreated         EventKind = "key.created"
-	EventKeyChanged         EventKind = "key.changed"
-	EventKeyDeleted         EventKind = "key.deleted"
-	EventGrantSet           EventKind = "grant.set"
-	EventGrantDeleted       EventKind = "grant.deleted"
-	EventAccessDenied       EventKind = "access.denied" // Detail names the route; once for a user, route and 10 minutes
-	EventEventsPruned       EventKind = "events.pruned" // Detail says before when
-)
-
 // after runs a past-tense hook, or queues it on an API bound to a host's transaction.
 func (c *core) after(ctx context.Context, name string, run func(ctx context.Context)) {
 	c.afterCommit(ctx, func(ctx context.Context) {
