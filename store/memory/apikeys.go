@@ -17,9 +17,11 @@ func (s *Store) FindKey(ctx context.Context, scope userapi.Scope, by userapi.Key
 	}
 	defer unlock()
 	k, ok := s.keys[by.ID]
-	for _, one := range s.keys {
-		if by.ID == "" && one.Prefix == by.Prefix {
-			k, ok = one, true
+	if by.ID == "" {
+		for _, one := range s.keys {
+			if one.Prefix == by.Prefix {
+				k, ok = one, true
+			}
 		}
 	}
 	if !ok || !scope.Holds(s.accounts[k.UserID].CustomerID) {

@@ -12,7 +12,7 @@ import (
 )
 
 // Store is a userapi.Store in memory. Any number of goroutines and API values may share one. Every call holds its
-// one lock, so it is as slow as its longest scan: lists, quota, session, membership and challenge look-ups walk all rows.
+// one lock, so it is as slow as its longest scan: lists, quota, session, membership, challenge and API key look-ups walk all rows.
 type Store struct {
 	mu          sync.Mutex
 	accounts    map[string]userapi.Account // by id

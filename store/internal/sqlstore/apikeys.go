@@ -271,29 +271,4 @@ func (s *Store) TouchKey(ctx context.Context, id string, at time.Time, every tim
 	})
 }
 
-const disableKeys = `UPDATE userapi_keys SET active = 0, version = version + 1 WHERE active = 1`
-
-// disableKeys makes all keys inactive, step by step.
-func (s *Store) disableKeys(ctx context.Context) error {
-	for {
-		var ids []string
-		err := s.read(ctx, func(ctx context.Context, q conn) error {
-			ids = nil
-			return q.query(ctx, &ids, `SELECT id FROM userapi_keys WHERE active = 1 LIMIT ?`+s.share(), sweepStep)
-		})
-		if err != nil || len(ids) == 0 {
-			return err
-		}
-		query, args, err := in(disableKeys+` AND id IN (?)`, ids)
-		if err != nil {
-			return err
-		}
-		err = s.write(ctx, userapi.Event{}, func(ctx context.Context, q conn) error {
-			_, err := q.exec(ctx, query, args...)
-			return err
-		})
-		if err != nil || len(ids) < sweepStep {
-			return err
-		}
-	}
-}
+const disableKeys = `UPDATE userapi_keys SET active = 0, version = version + 1`

@@ -46,9 +46,14 @@ func (s *Store) Sweep(ctx context.Context, w userapi.SweepBefore) (int, error) {
 	return swept, err
 }
 
-// sweep deletes at most batch rows for which cond holds. It finds them first and asks again when it deletes: no
-// dialect has a DELETE with LIMIT in common with another.
+// sweep deletes at most batch rows for which cond holds.
 func (s *Store) sweep(ctx context.Context, batch int, table, key, cond string, args ...any) (swept int, err error) {
+	return s.inSteps(ctx, batch, `DELETE FROM `+table, table, key, cond, args...)
+}
+
+// inSteps runs a DELETE or UPDATE of at most batch rows for which cond holds, until it holds for none. It finds them first and asks
+// again when it writes: no dialect has a LIMIT there in common with another.
+func (s *Store) inSteps(ctx context.Context, batch int, change, table, key, cond string, args ...any) (swept int, err error) {
 	for swept < batch {
 		var keys []string
 		step := min(batch-swept, sweepStep)
@@ -59,7 +64,7 @@ func (s *Store) sweep(ctx context.Context, batch int, table, key, cond string, a
 		if err != nil || len(keys) == 0 {
 			return swept, err
 		}
-		query, all, err := in(`DELETE FROM `+table+` WHERE `+key+` IN (?) AND `+cond, append([]any{keys}, args...)...)
+		query, all, err := in(change+` WHERE `+key+` IN (?) AND `+cond, append([]any{keys}, args...)...)
 		if err != nil {
 			return swept, err
 		}

@@ -3,6 +3,7 @@ package sqlstore
 import (
 	"context"
 	"crypto/rand"
+	"math"
 	"time"
 
 	"github.com/userapi/userapi"
@@ -65,12 +66,12 @@ func (s *Store) EndEverything(ctx context.Context, w userapi.EverythingEnd) erro
 			return err
 		}
 	}
-	if err := s.disableKeys(ctx); err != nil {
+	if _, err := s.inSteps(ctx, math.MaxInt, disableKeys, "userapi_keys", "id", "active = 1"); err != nil {
 		return err
 	}
 	return s.write(ctx, w.Event, func(ctx context.Context, q conn) error {
 		// The keys after the sessions: in one that is gone none is made or enabled any more.
-		for _, end := range []string{`DELETE FROM userapi_sessions`, disableKeys, `DELETE FROM userapi_challenges`, `DELETE FROM userapi_outbox`} {
+		for _, end := range []string{`DELETE FROM userapi_sessions`, disableKeys + ` WHERE active = 1`, `DELETE FROM userapi_challenges`, `DELETE FROM userapi_outbox`} {
 			if _, err := q.exec(ctx, end); err != nil {
 				return err
 			}

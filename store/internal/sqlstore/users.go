@@ -162,7 +162,7 @@ func (s *Store) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
 			}
 		}
 		if w.EndCredentials {
-			if err := deleteAll(ctx, q, `DELETE FROM userapi_credentials WHERE user_id IN (?)`, []string{a.ID}); err != nil {
+			if _, err := q.exec(ctx, `DELETE FROM userapi_credentials WHERE user_id = ?`, a.ID); err != nil {
 				return err
 			}
 		}
@@ -172,7 +172,7 @@ func (s *Store) ChangeUser(ctx context.Context, w userapi.UserUpdate) error {
 			}
 		}
 		if w.EndKeys {
-			if err := deleteAll(ctx, q, `DELETE FROM userapi_keys WHERE user_id IN (?)`, []string{a.ID}); err != nil {
+			if _, err := q.exec(ctx, `DELETE FROM userapi_keys WHERE user_id = ?`, a.ID); err != nil {
 				return err
 			}
 		}
