@@ -69,8 +69,8 @@ func (g guard) admit(c *call) error {
 	switch g {
 	case public, logoutGuard, cookieless:
 		return g.admitAnyone(c)
-	case recognised, connected, passwordChange, phoneProof, bySession, selfOrAdmin, selfAdminService, admin, registration:
-	default:
+	}
+	if !g.takesKeys() && g != bySession {
 		return userapi.ErrForbidden
 	}
 	step := userapi.LoginStep("")

@@ -30,9 +30,11 @@ func (a *Adapter) RateLimit(n int, window time.Duration) func(http.Handler) http
 			if a.known(r) == nil { // a guard inside need not check it again
 				r = r.WithContext(context.WithValue(r.Context(), checkedKey{}, &checked{a, cred, err}))
 			}
-			budgets, caller := addresses, userapi.Anonymous().From(a.ClientAddress(r), "").AddressBlock()
+			budgets, caller := principals, ""
 			if err == nil {
-				budgets, caller = principals, principal(cred.identity)
+				caller = principal(cred.identity)
+			} else {
+				budgets, caller = addresses, userapi.Anonymous().From(a.ClientAddress(r), "").AddressBlock()
 			}
 			if wait := budgets.take(caller, a.now()); wait > 0 {
 				a.WriteError(w, r, userapi.ErrRateLimited.After(wait))
