@@ -130,7 +130,7 @@ func roomFor(most int64, err error) error {
 func (k *Keys) newKey(owner string, n NewAPIKey) (StoredKey, Secret, error) {
 	now := k.nowMillis()
 	key := StoredKey{APIKey: APIKey{
-		ID: newID(), UserID: owner, Active: true, ExpiresAt: n.ExpiresAt.UTC().Truncate(time.Millisecond), CreatedAt: now,
+		ID: newID(), UserID: owner, Active: true, ExpiresAt: storedTime(n.ExpiresAt), CreatedAt: now,
 	}, Version: 1}
 	bad := k.setKey(&key, &n.Name, &n.Scopes)
 	if !n.ExpiresAt.IsZero() && (!key.ExpiresAt.After(now) || key.ExpiresAt.Year() > 9999) {
@@ -290,7 +290,7 @@ func (k *Keys) keyUpdate(ctx context.Context, actor Actor, ka KeyAccount, ch API
 }
 
 func (key APIKey) expired(now time.Time) bool {
-	return !key.ExpiresAt.IsZero() && !now.Before(key.ExpiresAt)
+	return past(key.ExpiresAt, now)
 }
 
 // Delete deletes an API key for good; all nodes heed it within a second. ErrForbidden, ErrNotFound.

@@ -230,6 +230,9 @@ func (c *core) end(s Session, u User) time.Time {
 	return earlier(s.ExpiresAt, s.CreatedAt.Add(c.lifetimes(u).Session))
 }
 
+// past reports whether an end has come; the zero time is none.
+func past(end, now time.Time) bool { return !end.IsZero() && !now.Before(end) }
+
 func earlier(a, b time.Time) time.Time {
 	if b.Before(a) {
 		return b
@@ -457,7 +460,7 @@ const maxLogouts = 8
 // sessionOf is the session that a token is of, and its user; a zero User for what is no token of a session.
 func (a *Auth) sessionOf(ctx context.Context, token string) (User, string, error) {
 	if id, err := a.tokens.verifyAccess(token, a.cfg.Now()); err == nil {
-		return User{ID: id.UserID(), CustomerID: id.CustomerID()}, id.SessionID(), nil
+		return id.Actor().user(), id.SessionID(), nil
 	}
 	session, _, ok := a.tokens.verifyRefresh(token)
 	if !ok {

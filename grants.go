@@ -30,7 +30,7 @@ func (g *Grants) Set(ctx context.Context, actor Actor, userID, name string, valu
 	if value < 0 {
 		return ErrInvalid.Field("value", "0 or more")
 	}
-	grant := Grant{Name: name, Value: value, ExpiresAt: expires.UTC().Truncate(time.Millisecond)}
+	grant := Grant{Name: name, Value: value, ExpiresAt: storedTime(expires)}
 	if grant.expired(g.nowMillis()) {
 		return ErrInvalid.Field("expires", "in the future")
 	}
@@ -118,5 +118,5 @@ func (c *core) granted(ctx context.Context, userID, name string) (int64, error) 
 }
 
 func (one Grant) expired(now time.Time) bool {
-	return !one.ExpiresAt.IsZero() && !now.Before(one.ExpiresAt)
+	return past(one.ExpiresAt, now)
 }

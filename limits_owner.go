@@ -29,8 +29,7 @@ var ownerNotices = map[string]Notice{
 type guarded struct {
 	name    string
 	actor   Actor
-	account Account // zero = there is none
-	subject string
+	account Account   // zero = there is none
 	known   time.Time // until when the address is known
 }
 
@@ -39,7 +38,7 @@ func (c *core) takeOwn(ctx context.Context, name string, actor Actor, acc Accoun
 	if c.bound != nil {
 		return taken{core: c}, ErrInTx
 	}
-	who, owner := counted{account: subject}, &guarded{name: name, actor: actor, account: acc, subject: subject}
+	who, owner := counted{account: subject}, &guarded{name: name, actor: actor, account: acc}
 	if block := actor.AddressBlock(); block != "" && c.guards(name) {
 		login, reset := c.markKey(subject, block, knownByLogin), c.markKey(subject, block, knownByReset)
 		keys := []string{login, reset}

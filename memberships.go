@@ -298,20 +298,30 @@ func (m *Memberships) Roles(ctx context.Context, actor Actor, userID string) ([]
 	if err != nil {
 		return nil, err
 	}
+	held, err := m.memberships(ctx, MembershipFilter{Scope: actor.scope(), UserID: acc.ID, Active: true})
+	if err != nil {
+		return nil, err
+	}
 	roles := []string{}
-	f := MembershipFilter{Scope: actor.scope(), UserID: acc.ID, Active: true, Limit: sweepBatch}
+	for _, one := range held {
+		for _, level := range m.cfg.Memberships.upTo(one.Level) {
+			roles = append(roles, one.role(level))
+		}
+	}
+	return roles, nil
+}
+
+// memberships are all that f lets through, read batch by batch.
+func (c *core) memberships(ctx context.Context, f MembershipFilter) ([]Membership, error) {
+	var all []Membership
+	f.Limit = sweepBatch
 	for {
-		found, err := m.store.ListMemberships(ctx, f)
+		found, err := c.store.ListMemberships(ctx, f)
 		if err != nil {
 			return nil, err
 		}
-		for _, one := range found {
-			for _, level := range m.cfg.Memberships.upTo(one.Level) {
-				roles = append(roles, one.role(level))
-			}
-		}
-		if len(found) < f.Limit {
-			return roles, nil
+		if all = append(all, found...); len(found) < f.Limit {
+			return all, nil
 		}
 		f.After = found[len(found)-1]
 	}

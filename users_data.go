@@ -38,17 +38,10 @@ func (u *Users) Data(ctx context.Context, actor Actor, id string) (UserData, err
 	for i := range d.Credentials {
 		d.Credentials[i].Data = nil
 	}
-	for f := (MembershipFilter{Scope: scope, UserID: acc.ID, Limit: sweepBatch}); ; {
-		page, err := u.store.ListMemberships(ctx, f)
-		if err != nil {
-			return UserData{}, err
-		}
-		d.Memberships = append(d.Memberships, page...)
-		if len(page) < f.Limit {
-			return d, nil
-		}
-		f.After = page[len(page)-1]
+	if d.Memberships, err = u.memberships(ctx, MembershipFilter{Scope: scope, UserID: acc.ID}); err != nil {
+		return UserData{}, err
 	}
+	return d, nil
 }
 
 // DeleteSelf erases the actor's own account, as Delete does, for good. current is their password; without it they must have
