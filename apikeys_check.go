@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// keyFor is how long an API key is remembered after it was read, at most: well below how long revocations are known, and
+	// keyFor is how long an API key, or that of an opaque login, is remembered after it was read, at most: well below how long revocations are known, and
 	// it bounds what a read from a node that lags behind can do.
 	keyFor = time.Minute
 	// touchEvery is how often the use of a key is written down.

@@ -12,7 +12,7 @@ type written struct {
 	c *core
 }
 
-// done is called with the outcome of every write that has an event.
+// done is called with the outcome of every write that has an event, but AddEvent.
 func (s written) done(ctx context.Context, err error, revoked []Revocation, events ...Event) error {
 	if err = s.c.wrote(err, revoked...); err == nil {
 		s.c.tell(ctx, events...)

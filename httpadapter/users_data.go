@@ -2,7 +2,7 @@ package httpadapter
 
 import "github.com/userapi/userapi"
 
-// dataOut is all that is kept about a user.
+// dataOut is what is kept about a user, but for the audit trail.
 type dataOut struct {
 	User        userOut         `json:"user"`
 	Sessions    []sessionOut    `json:"sessions"`

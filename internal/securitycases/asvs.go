@@ -2,7 +2,7 @@ package securitycases
 
 // Requirements are those of OWASP ASVS 5.0.0, chapters V6 to V9, ordered by id.
 var Requirements = []Requirement{
-	{"6.1.1", 1, "how guessing is slowed, and lockouts avoided, is written down", Met, []string{"J01", "J02"}, "`DefaultLimits` lists every budget; [threat model](threat-model.md), [sending](sending.md)."},
+	{"6.1.1", 1, "how guessing is slowed, and lockouts avoided, is written down", Met, []string{"J01", "J02"}, "`DefaultLimits` lists every budget; [limits](limits.md), [threat model](threat-model.md)."},
 	{"6.1.2", 2, "a list of words of the product that no password may be", Host, nil, "The product's words are the host's to know: `PasswordPolicy.Check`."},
 	{"6.1.3", 2, "all ways to log in are written down, with their strength", Met, []string{"A09"}, "[Ways in](threat-model.md#ways-in)."},
 	{"6.2.1", 1, "passwords have 8 characters, better 15", Met, []string{"C06"}, "8 code points unless `PasswordPolicy.MinLength` says otherwise; 15 is a good value for it where there is no second factor."},
