@@ -12,6 +12,7 @@ import (
 type counter struct {
 	driver.Connector
 	Statements, Rows, Bytes atomic.Int64
+	last                    atomic.Pointer[string] // the last query
 }
 
 // counted makes a pool of counted connections, without changing what driver or database do.
@@ -67,13 +68,14 @@ func (c *countedConn) QueryContext(ctx context.Context, query string, args []dri
 	rows, err := c.Conn.(driver.QueryerContext).QueryContext(ctx, query, args)
 	if err != driver.ErrSkip {
 		c.c.Statements.Add(1)
+		c.c.last.Store(&query)
 	}
 	return &countedRows{rows, c.c}, err
 }
 
 func (c *countedConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
 	s, err := c.Conn.(driver.ConnPrepareContext).PrepareContext(ctx, query)
-	return &countedStmt{s, c.c}, err
+	return &countedStmt{s, c.c, query}, err
 }
 
 func (c *countedConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
@@ -101,7 +103,8 @@ func (c *countedConn) IsValid() bool {
 
 type countedStmt struct {
 	driver.Stmt
-	c *counter
+	c     *counter
+	query string
 }
 
 func (s *countedStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
@@ -111,6 +114,7 @@ func (s *countedStmt) ExecContext(ctx context.Context, args []driver.NamedValue)
 
 func (s *countedStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
 	s.c.Statements.Add(1)
+	s.c.last.Store(&s.query)
 	rows, err := s.Stmt.(driver.StmtQueryContext).QueryContext(ctx, args)
 	return &countedRows{rows, s.c}, err
 }

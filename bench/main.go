@@ -29,17 +29,12 @@ func parts() []Part {
 	return []Part{tokensPart, hashPart}
 }
 
-// children are what a part runs in a process of its own, by name: peak memory can be told of a whole process only.
-var children = map[string]func(ctx context.Context) error{}
-
-const childEnv = "USERAPI_BENCH_CHILD"
-
 func main() {
 	log.SetFlags(0)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if name := os.Getenv(childEnv); name != "" {
-		if err := children[name](ctx); err != nil {
+	if os.Getenv(childEnv) != "" {
+		if err := beChild(ctx); err != nil {
 			log.Fatal(err)
 		}
 		return

@@ -9,7 +9,6 @@ import (
 	"crypto/rsa"
 	"fmt"
 	"net/http"
-	"reflect"
 
 	"github.com/golang-jwt/jwt/v5"
 
@@ -36,14 +35,6 @@ var tokensPart = Part{
 
 // seen is how many other tokens and sessions are about, in the limit's map as in our cache and the session store.
 const seen = 4000
-
-// withCache sets how many verified tokens are remembered.
-func withCache(cfg userapi.Config, n int) userapi.Config {
-	if f := reflect.ValueOf(&cfg).Elem().FieldByName("TokenCache"); f.IsValid() {
-		f.SetInt(int64(n))
-	}
-	return cfg
-}
 
 func bearer(tokens ...string) []string {
 	made := make([]string, len(tokens))

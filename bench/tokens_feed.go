@@ -101,18 +101,18 @@ func revocations(r *Run) error {
 	if err := spread(r, db, n); err != nil { // what was revoked a moment ago was one second old then
 		return err
 	}
-	return nodes(r, full, counts, n)
+	return nodes(r, full, db, counts, n)
 }
 
 // nodes lets ten APIs share a store for some minutes of a clock of their own: one request each every 10 ms.
-func nodes(r *Run, st *sqlite.Store, counts *counter, live int) error {
+func nodes(r *Run, st *sqlite.Store, db *sql.DB, counts *counter, live int) error {
 	const number, each = 10, 10 * time.Millisecond
 	minutes := time.Duration(r.Few(3, 1)) * time.Minute
 	var ahead atomic.Int64
 	now := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	var asked []*harness
 	for range number {
-		s, err := newSite(r, st, userapi.Config{Now: now})
+		s, err := newSite(r, st, userapi.Config{Now: now, FeedTimeout: time.Minute}) // on a busy machine the bound is not what is measured
 		if err != nil {
 			return err
 		}
@@ -129,6 +129,7 @@ func nodes(r *Run, st *sqlite.Store, counts *counter, live int) error {
 	var topUps, whole, topUpRows, wholeRows int64
 	var topUpTime, wholeTime time.Duration
 	counts.reset()
+	begin := now()
 	for range minutes / each {
 		ahead.Add(int64(each))
 		for _, h := range asked {
@@ -146,7 +147,18 @@ func nodes(r *Run, st *sqlite.Store, counts *counter, live int) error {
 			}
 		}
 	}
-	seconds := minutes.Seconds() * number
+	seconds := now().Sub(begin).Seconds() * number
+	all, bytes := counts.Statements.Load(), counts.Bytes.Load()
+	for !strings.Contains(*counts.last.Load(), "written_at >= ?") { // the last one may have been that of the minute
+		ahead.Add(int64(time.Second))
+		if err := asked[0].do(); err != nil {
+			return err
+		}
+	}
+	index, err := topUpIndex(r, db, *counts.last.Load())
+	if err != nil {
+		return err
+	}
 	by := func(n int64, of int64) float64 { return float64(n) / float64(max(of, 1)) }
 	overlap := float64(live) * 15 / lives.Seconds()
 	s := Section{
@@ -155,10 +167,12 @@ func nodes(r *Run, st *sqlite.Store, counts *counter, live int) error {
 			"last 15 s, for rows that were committed late; once a minute all live rows are read.", each, minutes),
 		Rows: []Row{
 			Figure("top-ups by node", fmt.Sprintf("%.2f/s", float64(topUps+whole)/seconds)).Aim("≤ 2/s", float64(topUps+whole)/seconds <= 2.05, ""),
-			Figure("statements by node", fmt.Sprintf("%.2f/s", float64(counts.Statements.Load())/seconds)),
-			Figure("bytes of values by node", size(float64(counts.Bytes.Load())/seconds)+"/s"),
+			Figure("statements by node", fmt.Sprintf("%.2f/s", float64(all)/seconds)),
+			Figure("bytes of values by node", size(float64(bytes)/seconds)+"/s"),
 			Figure("rows of a top-up", fmt.Sprintf("%.0f of %s", by(topUpRows, topUps), count(float64(live)))).
 				Aim(fmt.Sprintf("the last 15 s: %.0f", overlap), by(topUpRows, topUps) <= overlap*1.1+10, ""),
+			Figure("index that a top-up walks", "`"+index+"`").Aim("the one by time of writing", strings.HasSuffix(index, "_by_time"),
+				"the database walks all that live and leaves out what is older, so that the time of a top-up grows with their number"),
 			Figure("time of a top-up", span(by(int64(topUpTime), topUps))),
 			Figure("rows when all are read, once a minute", count(by(wholeRows, whole))),
 			Figure("time of that", span(by(int64(wholeTime), whole))),
@@ -167,4 +181,16 @@ func nodes(r *Run, st *sqlite.Store, counts *counter, live int) error {
 	}
 	r.Add(s)
 	return nil
+}
+
+// topUpIndex is what SQLite finds the rows of a top-up by.
+func topUpIndex(ctx context.Context, db *sql.DB, query string) (string, error) {
+	var id, parent, unused int
+	var plan string
+	if err := db.QueryRowContext(ctx, "EXPLAIN QUERY PLAN "+query, 1, 1).Scan(&id, &parent, &unused, &plan); err != nil {
+		return "", err
+	}
+	_, index, _ := strings.Cut(plan, " INDEX ")
+	index, _, _ = strings.Cut(index, " ")
+	return index, nil
 }

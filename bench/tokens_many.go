@@ -20,7 +20,7 @@ func neverSeen(r *Run) error {
 	var t tokens
 	var rotation []string
 	ours := func(name string, cache int) (*Case, error) {
-		s, err := newSite(r, st, withCache(userapi.Config{}, cache))
+		s, err := newSite(r, st, userapi.Config{TokenCache: cache})
 		if err != nil {
 			return nil, err
 		}
@@ -39,7 +39,7 @@ func neverSeen(r *Run) error {
 			return nil, err
 		}
 		k := &Case{Name: name, Prove: prove, Do: h.rotate(rotation)}
-		if cache > many {
+		if cache >= many {
 			warm := k.Do
 			k.Prove = func() error {
 				err := prove()
@@ -53,16 +53,16 @@ func neverSeen(r *Run) error {
 		}
 		return k, err
 	}
-	without, err := ours("userapi, no cache", -1)
+	without, err := ours("userapi, no cache", userapi.NoTokenCache)
 	if err != nil {
 		return err
 	}
-	fresh, err := ours("userapi, never seen: the default cache, full of others", 0)
+	fresh, err := ours("userapi, never seen: the default cache, full of others", r.Few(0, 10))
 	if err != nil {
 		return err
 	}
 	fresh.Most, fresh.Note = 1.2, "all tokens are new to it: each is verified by golang-jwt and takes a place in the cache"
-	holdsAll, err := ours("userapi, cache that holds all", 2*many+2)
+	holdsAll, err := ours("userapi, cache that holds all", many)
 	if err != nil {
 		return err
 	}
@@ -109,8 +109,8 @@ func tokenMemory(r *Run) error {
 	}
 	chart := Bars{Title: s.Title, Axis: "heap that stays in use"}
 	var none float64
-	for _, cache := range []int{-1, 0, 100_000, 1_000_000} {
-		name := map[int]string{-1: "no cache", 0: "the default cache, 10,000 tokens"}[cache]
+	for _, cache := range []int{userapi.NoTokenCache, 0, 100_000, 1_000_000} {
+		name := map[int]string{userapi.NoTokenCache: "no cache", 0: "the default cache, 10,000 tokens"}[cache]
 		if name == "" {
 			name = "a cache for " + count(float64(cache))
 		}
@@ -120,7 +120,7 @@ func tokenMemory(r *Run) error {
 		}
 		row := Figure(name, size(used))
 		switch cache {
-		case -1:
+		case userapi.NoTokenCache:
 			none = used
 		case 0:
 			// A half of it may be a map with room for the next half.
@@ -147,7 +147,7 @@ func heapAfter(r *Run, cache, n int) (float64, error) {
 	}
 	st := aged{memory.New()}
 	before := inUse()
-	s, err := newSite(r, st, withCache(userapi.Config{}, cache))
+	s, err := newSite(r, st, userapi.Config{TokenCache: cache})
 	if err != nil {
 		return 0, err
 	}
