@@ -96,15 +96,15 @@ func (s *Store) AccountByID(ctx context.Context, scope userapi.Scope, id string)
 
 // AccountByIdentifier implements userapi.UserStore.
 func (s *Store) AccountByIdentifier(ctx context.Context, scope userapi.Scope, id userapi.Identifier) (userapi.Account, error) {
-	switch id.Kind {
-	case userapi.EmailIdentifier:
-		return s.account(ctx, scope, "u.email_key", id.Value)
-	case userapi.UsernameIdentifier:
-		return s.account(ctx, scope, "u.username_key", id.Value)
-	case userapi.PhoneIdentifier:
-		return s.account(ctx, scope, "u.verified_phone", id.Value)
+	column, ok := identifierColumns[id.Kind]
+	if !ok {
+		return userapi.Account{}, userapi.ErrNotFound
 	}
-	return userapi.Account{}, userapi.ErrNotFound
+	return s.account(ctx, scope, column, id.Value)
+}
+
+var identifierColumns = map[userapi.IdentifierKind]string{
+	userapi.EmailIdentifier: "u.email_key", userapi.UsernameIdentifier: "u.username_key", userapi.PhoneIdentifier: "u.verified_phone",
 }
 
 // account reads an account by a unique column. One statement is one snapshot of the user and the roles.
@@ -124,6 +124,12 @@ func (s *Store) account(ctx context.Context, scope userapi.Scope, column, value 
 		return nil
 	})
 	return a, err
+}
+
+// marks are the bounds of the keys of an account's marks; '0' is next to '/'.
+func marks(userID string) (from, to string) {
+	of := userapi.MarksOf(userID)
+	return of, of[:len(of)-1] + "0"
 }
 
 // roleIDs are the ids of the roles, each once.
