@@ -91,29 +91,39 @@ func account(rows []accountRow) userapi.Account {
 
 // AccountByID implements userapi.UserStore.
 func (s *Store) AccountByID(ctx context.Context, scope userapi.Scope, id string) (userapi.Account, error) {
-	return s.account(ctx, scope, "u.id", id)
+	return s.account(ctx, scope, "?", id)
 }
 
-// AccountByIdentifier implements userapi.UserStore.
+// AccountByIdentifier implements userapi.UserStore. Where nobody is called so, another account is read and thrown away: reading one takes
+// time, and by it strangers could tell who has an account.
 func (s *Store) AccountByIdentifier(ctx context.Context, scope userapi.Scope, id userapi.Identifier) (userapi.Account, error) {
-	switch id.Kind {
-	case userapi.EmailIdentifier:
-		return s.account(ctx, scope, "u.email_key", id.Value)
-	case userapi.UsernameIdentifier:
-		return s.account(ctx, scope, "u.username_key", id.Value)
-	case userapi.PhoneIdentifier:
-		return s.account(ctx, scope, "u.verified_phone", id.Value)
+	column := map[userapi.IdentifierKind]string{
+		userapi.EmailIdentifier: "email_key", userapi.UsernameIdentifier: "username_key", userapi.PhoneIdentifier: "verified_phone",
+	}[id.Kind]
+	if column == "" || id.Value == "" { // many have no name of a kind
+		return userapi.Account{}, userapi.ErrNotFound
 	}
-	return userapi.Account{}, userapi.ErrNotFound
+	a, err := s.account(ctx, scope, `COALESCE((SELECT id FROM userapi_users WHERE `+column+` = ?), (SELECT MIN(id) FROM userapi_users))`, id.Value)
+	if err != nil {
+		return userapi.Account{}, err
+	}
+	is := map[userapi.IdentifierKind]bool{
+		userapi.EmailIdentifier: a.EmailKey == id.Value, userapi.UsernameIdentifier: a.UsernameKey == id.Value,
+		userapi.PhoneIdentifier: a.PhoneVerified && a.Phone == id.Value,
+	}
+	if !is[id.Kind] {
+		return userapi.Account{}, userapi.ErrNotFound
+	}
+	return a, nil
 }
 
-// account reads an account by a unique column. One statement is one snapshot of the user and the roles.
-func (s *Store) account(ctx context.Context, scope userapi.Scope, column, value string) (a userapi.Account, err error) {
+// account reads the account of an id, which is ? or an expression on one. One statement is one snapshot of the user and the roles.
+func (s *Store) account(ctx context.Context, scope userapi.Scope, id, value string) (a userapi.Account, err error) {
 	cond, args := scoped(scope)
 	err = s.read(ctx, func(ctx context.Context, q conn) error {
 		var rows []accountRow
 		err := q.query(ctx, &rows, `SELECT `+accountColumns+` FROM userapi_users u `+joinRoles+
-			` WHERE `+column+` = ?`+cond+` ORDER BY r.code`, append([]any{value}, args...)...)
+			` WHERE u.id = `+id+cond+` ORDER BY r.code`, append([]any{value}, args...)...)
 		if err != nil {
 			return err
 		}
