@@ -91,29 +91,52 @@ func account(rows []accountRow) userapi.Account {
 
 // AccountByID implements userapi.UserStore.
 func (s *Store) AccountByID(ctx context.Context, scope userapi.Scope, id string) (userapi.Account, error) {
-	return s.account(ctx, scope, "u.id", id)
+	return s.account(ctx, scope, "?", id)
 }
 
 // AccountByIdentifier implements userapi.UserStore.
 func (s *Store) AccountByIdentifier(ctx context.Context, scope userapi.Scope, id userapi.Identifier) (userapi.Account, error) {
-	column, ok := identifierColumns[id.Kind]
-	if !ok {
+	column := identifierColumns[id.Kind]
+	if column == "" || id.Value == "" { // many have no name of a kind
 		return userapi.Account{}, userapi.ErrNotFound
 	}
-	return s.account(ctx, scope, column, id.Value)
+	a, err := s.account(ctx, scope, called(column), id.Value)
+	if err == nil && !isCalled(a, id) {
+		err = userapi.ErrNotFound
+	}
+	if err != nil {
+		return userapi.Account{}, err
+	}
+	return a, nil
 }
 
 var identifierColumns = map[userapi.IdentifierKind]string{
-	userapi.EmailIdentifier: "u.email_key", userapi.UsernameIdentifier: "u.username_key", userapi.PhoneIdentifier: "u.verified_phone",
+	userapi.EmailIdentifier: "email_key", userapi.UsernameIdentifier: "username_key", userapi.PhoneIdentifier: "verified_phone",
 }
 
-// account reads an account by a unique column. One statement is one snapshot of the user and the roles.
-func (s *Store) account(ctx context.Context, scope userapi.Scope, column, value string) (a userapi.Account, err error) {
+// called is the id of the account that is called so. Where nobody is, it is another's, which is read and thrown away: reading one takes
+// time, and by it strangers could tell who has an account.
+func called(column string) string {
+	return `COALESCE((SELECT id FROM userapi_users WHERE ` + column + ` = ?), (SELECT MIN(id) FROM userapi_users))`
+}
+
+func isCalled(a userapi.Account, id userapi.Identifier) bool {
+	switch id.Kind {
+	case userapi.EmailIdentifier:
+		return a.EmailKey == id.Value
+	case userapi.UsernameIdentifier:
+		return a.UsernameKey == id.Value
+	}
+	return a.PhoneVerified && a.Phone == id.Value
+}
+
+// account reads the account of an id, which is ? or an expression on one. One statement is one snapshot of the user and the roles.
+func (s *Store) account(ctx context.Context, scope userapi.Scope, id, value string) (a userapi.Account, err error) {
 	cond, args := scoped(scope)
 	err = s.read(ctx, func(ctx context.Context, q conn) error {
 		var rows []accountRow
 		err := q.query(ctx, &rows, `SELECT `+accountColumns+` FROM userapi_users u `+joinRoles+
-			` WHERE `+column+` = ?`+cond+` ORDER BY r.code`, append([]any{value}, args...)...)
+			` WHERE u.id = `+id+cond+` ORDER BY r.code`, append([]any{value}, args...)...)
 		if err != nil {
 			return err
 		}

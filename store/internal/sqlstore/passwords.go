@@ -9,8 +9,8 @@ import (
 
 // AccountForLogin implements userapi.PasswordStore.
 func (s *Store) AccountForLogin(ctx context.Context, id userapi.Identifier, names [2]string) (m userapi.MarkedAccount, err error) {
-	column, ok := identifierColumns[id.Kind]
-	if !ok {
+	column := identifierColumns[id.Kind]
+	if column == "" || id.Value == "" {
 		return m, userapi.ErrNotFound
 	}
 	of := s.d.Concat(`'known/'`, `u.id`, `'/'`)
@@ -24,7 +24,7 @@ func (s *Store) AccountForLogin(ctx context.Context, id userapi.Identifier, name
 		}
 		err := q.query(ctx, &rows, `SELECT `+accountColumns+`, `+mark+` AS first_mark, `+mark+` AS second_mark,
 			(SELECT COUNT(*) FROM userapi_limits WHERE limit_key > `+of+` AND limit_key < `+s.d.Concat(`'known/'`, `u.id`, `'0'`)+`) AS marked
-			FROM userapi_users u `+joinRoles+` WHERE `+column+` = ? ORDER BY r.code`, names[0], names[1], id.Value)
+			FROM userapi_users u `+joinRoles+` WHERE u.id = `+called(column)+` ORDER BY r.code`, names[0], names[1], id.Value)
 		if err != nil {
 			return err
 		}
@@ -35,7 +35,10 @@ func (s *Store) AccountForLogin(ctx context.Context, id userapi.Identifier, name
 		for i, r := range rows {
 			accounts[i] = r.accountRow
 		}
-		m = userapi.MarkedAccount{Account: account(accounts), Marked: rows[0].Marked}
+		if m = (userapi.MarkedAccount{Account: account(accounts), Marked: rows[0].Marked}); !isCalled(m.Account, id) {
+			m = userapi.MarkedAccount{}
+			return userapi.ErrNotFound
+		}
 		for i, until := range []int64{rows[0].First, rows[0].Second} {
 			if until > 0 {
 				m.Until[i] = moment(until)
