@@ -325,7 +325,7 @@ func TestLogin_J02_a_right_password_costs_two_writes(t *testing.T) {
 		store.calls = nil
 		_, _, err := api.Auth.Login(ctx, at(home), userapi.LoginRequest{Identifier: "admin", Password: password})
 		require.NoError(t, err)
-		assert.Equal(t, []string{"AccountByIdentifier", "ReadLimits 2", "TakeLimits 2", fmt.Sprintf("InsertSession returns=%d", returns)}, store.calls)
+		assert.Equal(t, []string{"AccountForLogin", "TakeLimits 2", fmt.Sprintf("InsertSession returns=%d", returns)}, store.calls)
 	}
 }
 

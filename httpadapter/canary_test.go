@@ -263,30 +263,29 @@ func (asksBob) Required(_ context.Context, u userapi.User) (bool, error) {
 }
 
 func TestLeak_K06_no_goroutine_stays(t *testing.T) {
+	require.NoError(t, start()) // the server of MariaDB has goroutines of its own
 	before := runtime.NumGoroutine()
-	for _, name := range []string{"memory", "sqlite"} {
-		t.Run(name, func(t *testing.T) {
-			on := options{}
-			if name == "sqlite" {
-				on, _ = onSQLite(t)
-			}
-			w := newWorld(t, everything, on)
-			ctx, stop := context.WithCancel(context.Background())
-			ran := make(chan struct{})
-			go func() { defer close(ran); _ = w.api.Run(ctx) }()
-			in := w.login("ann")
-			w.do("GET", "/auth/whoami", nil, bearer(in.text("access_token"))).is(200, "")
-			w.do("POST", "/auth/refresh", object{"refresh_token": in.text("refresh_token")}).is(200, "")
-			w.do("POST", "/password/reset", object{"email": "ann@acme.example"}).is(200, "")
-			gone, leave := context.WithCancel(ctx)
-			leave()
-			w.do("POST", "/auth/login", object{"email": "ann@acme.example", "password": password}, func(r *http.Request) { *r = *r.WithContext(gone) }).is(503, "")
-			stop()
-			<-ran
-		})
-	}
-	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before && time.Now().Before(end); {
+	for range 100 {
 		time.Sleep(time.Millisecond) // one that was told to end may need a moment
+		before = min(before, runtime.NumGoroutine())
+	}
+	onEveryStore(t, func(t *testing.T, on options) {
+		w := newWorld(t, everything, on)
+		ctx, stop := context.WithCancel(context.Background())
+		ran := make(chan struct{})
+		go func() { defer close(ran); _ = w.api.Run(ctx) }()
+		in := w.login("ann")
+		w.do("GET", "/auth/whoami", nil, bearer(in.text("access_token"))).is(200, "")
+		w.do("POST", "/auth/refresh", object{"refresh_token": in.text("refresh_token")}).is(200, "")
+		w.do("POST", "/password/reset", object{"email": "ann@acme.example"}).is(200, "")
+		gone, leave := context.WithCancel(ctx)
+		leave()
+		w.do("POST", "/auth/login", object{"email": "ann@acme.example", "password": password}, func(r *http.Request) { *r = *r.WithContext(gone) }).is(503, "")
+		stop()
+		<-ran
+	})
+	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
 	}
 	if runtime.NumGoroutine() > before {
 		all := make([]byte, 1<<20)
