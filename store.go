@@ -93,7 +93,7 @@ type UserStore interface {
 	AccountByID(ctx context.Context, scope Scope, id string) (Account, error)
 	// AccountByIdentifier is the same by e-mail, username or verified phone. ErrNotFound outside the scope.
 	AccountByIdentifier(ctx context.Context, scope Scope, id Identifier) (Account, error)
-	// ListUsers reads at most f.Limit users, without their roles.
+	// ListUsers reads at most f.Limit users.
 	ListUsers(ctx context.Context, f UserFilter) ([]User, error)
 	// InsertUser adds an account. It first changes the customer's row (ErrInvalid with field "customer" when there
 	// is none), then, for an active account, counts: ErrQuota. ErrIDTaken, ErrEmailTaken, ErrUsernameTaken,
@@ -121,6 +121,7 @@ type UserFilter struct {
 	AfterName string // with Prefix: the NameKey of that row
 	Offset    int
 	Limit     int
+	WithRoles bool // ordered by code; else users come without
 }
 
 // UserInsert is a new account (Version 1) with its roles, the first session where registration logs in, and what is to be

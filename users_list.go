@@ -20,11 +20,13 @@ type UserQuery struct {
 	Limit    int    // 1 to 100; 0 = 20
 	Offset   int    // ≥ 0; not with Cursor
 	Cursor   string // of the page before, with the same query otherwise
+
+	WithRoles bool
 }
 
 // UserPage is one page of a list.
 type UserPage struct {
-	Users   []User // without roles
+	Users   []User
 	HasNext bool
 	Cursor  string // of the next page; "" when there is none
 }
@@ -60,7 +62,7 @@ const maxFilter = 256
 func (u *Users) filter(actor Actor, q UserQuery) (UserFilter, error) {
 	f := UserFilter{
 		Scope: actor.scope(), EmailPart: foldForSearch(strings.TrimSpace(q.Email)), NamePart: foldForSearch(strings.TrimSpace(q.Name)),
-		MatchAll: q.MatchAll, Prefix: foldForSearch(q.Prefix), Active: q.Active, Offset: q.Offset, Limit: q.Limit,
+		MatchAll: q.MatchAll, Prefix: foldForSearch(q.Prefix), Active: q.Active, Offset: q.Offset, Limit: q.Limit, WithRoles: q.WithRoles,
 	}
 	bad := ErrWrongArgs
 	for name, text := range map[string]string{"email": q.Email, "name": q.Name, "prefix": q.Prefix} {

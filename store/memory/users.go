@@ -61,7 +61,9 @@ func (s *Store) ListUsers(ctx context.Context, f userapi.UserFilter) ([]userapi.
 	slices.SortFunc(found, func(a, b userapi.Account) int { return order(a.NameKey, a.ID, b.NameKey, b.ID) })
 	users := make([]userapi.User, 0, len(found))
 	for _, a := range page(found, f.Offset, f.Limit) {
-		a.Roles = nil
+		if a = s.read(a); !f.WithRoles {
+			a.Roles = nil
+		}
 		users = append(users, a.User)
 	}
 	return users, nil

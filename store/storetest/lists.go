@@ -53,8 +53,31 @@ func (s suite) lists(t *testing.T) {
 		same(t, users, []userapi.User{want}, "users")
 		users[0].Name = "changed"
 		same(t, f.list(userapi.UserFilter{}), []userapi.User{want}, "users after the output changed")
+		same(t, f.list(userapi.UserFilter{WithRoles: true}), []userapi.User{a.User}, "users with roles")
 		f.finds(userapi.UserFilter{Scope: userapi.Scope{All: true}, NamePart: f.tag}, a)
 		f.finds(userapi.UserFilter{Scope: userapi.Scope{Customer: f.addCustomer(0)}})
+	})
+
+	t.Run("a page with roles has its users in order, and the roles of each", func(t *testing.T) {
+		f := db.tenant(t)
+		first, second := f.role(f.key("a")), f.role(f.key("b"))
+		for i, roles := range [][]userapi.Role{{second, first}, nil, {second}, {first}} {
+			f.add(func(a *userapi.Account) {
+				a.ID, a.NameKey, a.Roles = fmt.Sprintf("%s-%d", f.tag, i), fmt.Sprint("n", 9-i), roles
+			})
+		}
+		held := func(q userapi.UserFilter) (all []string) {
+			for _, u := range f.list(q) {
+				line := strings.TrimPrefix(u.ID, f.tag)
+				for _, r := range u.Roles {
+					line += " " + strings.TrimPrefix(r.Code, f.tag)
+				}
+				all = append(all, line)
+			}
+			return all
+		}
+		same(t, held(userapi.UserFilter{WithRoles: true, Limit: 3}), []string{"-0 a b", "-1", "-2 b"}, "roles by id")
+		same(t, held(userapi.UserFilter{WithRoles: true, Limit: 3, Prefix: "n"}), []string{"-3 a", "-2 b", "-1"}, "roles by name")
 	})
 
 	t.Run("filters find a part of the key, byte for byte", func(t *testing.T) {

@@ -1,7 +1,9 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"github.com/userapi/userapi"
 )
@@ -15,13 +17,30 @@ func (s *Store) ListUsers(ctx context.Context, f userapi.UserFilter) ([]userapi.
 		if err := q.query(ctx, &rows, query, args...); err != nil {
 			return err
 		}
-		users = nil
-		for _, r := range rows {
-			users = append(users, r.user())
-		}
+		users = page(f, rows)
 		return nil
 	})
 	return users, err
+}
+
+// page orders the rows of a page, which come in any order, and makes one user of those with one id.
+func page(f userapi.UserFilter, rows []accountRow) (users []userapi.User) {
+	slices.SortFunc(rows, func(a, b accountRow) int {
+		if f.Prefix != "" && a.NameKey != b.NameKey {
+			return cmp.Compare(a.NameKey, b.NameKey)
+		}
+		return cmp.Compare(a.ID, b.ID)
+	})
+	for len(rows) > 0 {
+		n := 1
+		for n < len(rows) && rows[n].ID == rows[0].ID {
+			n++
+		}
+		u := rows[0].user()
+		u.Roles = rolesIn(rows[:n])
+		users, rows = append(users, u), rows[n:]
+	}
+	return users
 }
 
 // conditions is a WHERE clause on userapi_users u that grows.
@@ -37,14 +56,16 @@ func (c *conditions) and(cond string, args ...any) {
 
 // list finds the ids of the page in an index that covers its conditions, and only then reads the rows.
 func (s *Store) list(f userapi.UserFilter) (query string, args []any) {
-	order := "u.id"
 	if f.Prefix == "" {
 		query, args = s.pageByID(f)
 	} else {
-		order = "u.name_key, u.id"
 		query, args = s.pageByName(f)
 	}
-	return `SELECT ` + userColumns + ` FROM (` + query + `) page JOIN userapi_users u ON u.id = page.id ORDER BY ` + order, args
+	columns, roles := userColumns+`, u.name_key`, ``
+	if f.WithRoles {
+		columns, roles = columns+`, `+roleColumns, joinRoles
+	}
+	return `SELECT ` + columns + ` FROM (` + query + `) page JOIN userapi_users u ON u.id = page.id ` + roles, args
 }
 
 func (s *Store) pageByID(f userapi.UserFilter) (query string, args []any) {
