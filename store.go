@@ -115,10 +115,13 @@ type UserFilter struct {
 	EmailPart string // substring of EmailKey; "" = any
 	NamePart  string // substring of NameKey; "" = any
 	MatchAll  bool   // both parts must match, not one of them
-	Prefix    string // NameKey or UsernameKey starts with it; orders by (NameKey, id) instead of id
+	// NameKey or UsernameKey starts with it. It orders: first come those whose NameKey does, by (NameKey, id), then those whose UsernameKey
+	// alone does, by that.
+	Prefix    string
 	Active    *bool
 	AfterID   string // keyset: rows behind this one, in order
 	AfterName string // with Prefix: the NameKey of that row
+	AfterUser string // with Prefix, in place of both: the UsernameKey of that row, whose NameKey does not start with it
 	Offset    int
 	Limit     int
 	WithRoles bool // ordered by code; else users come without

@@ -15,7 +15,7 @@ type UserQuery struct {
 	Email    string // substring, ignoring case
 	Name     string // substring of name (else first and last name, else username), ignoring case
 	MatchAll bool   // both must match; default: one of them
-	Prefix   string // name or username starts with it, ignoring case; the page is then ordered by name, else by id
+	Prefix   string // name or username starts with it, ignoring case; ordered by name, who has it in the username alone last; else by id
 	Active   *bool
 	Limit    int    // 1 to 100; 0 = 20
 	Offset   int    // ≥ 0; not with Cursor
@@ -51,7 +51,12 @@ func (u *Users) List(ctx context.Context, actor Actor, q UserQuery) (UserPage, e
 	if len(users) > limit {
 		page.Users, page.HasNext = users[:limit:limit], true
 		last := page.Users[limit-1]
-		page.Cursor = u.cursor(q.bound(actor), [2]string{last.ID, foldForSearch(last.DisplayName())})
+		at := [2]string{last.ID, foldForSearch(last.DisplayName())}
+		if !strings.HasPrefix(at[1], f.Prefix) {
+			_, username, _ := NormalizeUsername(last.Username)
+			at = [2]string{"", username}
+		}
+		page.Cursor = u.cursor(q.bound(actor), at)
 	}
 	return page, nil
 }
@@ -84,7 +89,9 @@ func (u *Users) filter(actor Actor, q UserQuery) (UserFilter, error) {
 		if !ok {
 			bad = bad.Field("cursor", "not a cursor of this list")
 		}
-		f.AfterID, f.AfterName = at[0], at[1]
+		if f.AfterID, f.AfterName = at[0], at[1]; f.AfterID == "" {
+			f.AfterName, f.AfterUser = "", at[1]
+		}
 		if q.Offset != 0 {
 			bad = bad.Field("offset", "not together with cursor")
 		}

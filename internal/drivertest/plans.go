@@ -20,15 +20,14 @@ const (
 
 // excused are plans that are as they should be: what of the statement tells it, what may be held against it, and why that is right.
 var excused = []struct {
-	part  *regexp.Regexp
-	fault string
-	why   string
+	part   *regexp.Regexp
+	faults string
+	why    string
 }{
 	{regexp.MustCompile(`userapi_users u( FORCE INDEX \(PRIMARY\))? WHERE 1 = 1 (AND \(?(INSTR|u.active).*)?ORDER BY u.id LIMIT`), Scans,
 		"the operator's pages of all customers: in the order of the primary key, up to the limit. A filter reads on; no request gets here"},
-	{regexp.MustCompile(`userapi_users u WHERE 1 = 1 AND (INSTR\(u.name_key, .\) > 0 AND )?u.(user)?name_key >= `), Scans,
+	{regexp.MustCompile(`userapi_users u WHERE 1 = 1 AND (INSTR\(u.name_key, .\) > 0 AND )?u.name_key >= `), Scans + Sorts,
 		"the operator's prefix over all customers, which no request asks for: an index for it would cost every registration"},
-	{regexp.MustCompile(`u.username_key >= `), Sorts, "who has the prefix in the username alone is put between those who have it in the name"},
 	{regexp.MustCompile(`userapi_revocations WHERE expires_at > \?$`), Scans, "all that lives, once a minute"},
 	{regexp.MustCompile(`FROM userapi_roles ORDER BY id LIMIT`), Scans, "a page of roles: in the order of the primary key, up to the limit"},
 	{regexp.MustCompile(`FROM userapi_roles WHERE id IN`), Sorts, "at most the 64 roles of an account"},
@@ -40,7 +39,7 @@ var excused = []struct {
 func excuse(query, fault string) bool {
 	query = strings.Join(strings.Fields(query), " ")
 	for _, e := range excused {
-		if e.fault == fault && e.part.MatchString(query) {
+		if strings.Contains(e.faults, fault) && e.part.MatchString(query) {
 			return true
 		}
 	}

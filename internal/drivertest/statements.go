@@ -151,7 +151,7 @@ func callAll(t *testing.T, st Store) {
 		}
 		for _, f := range []userapi.UserFilter{
 			{}, {AfterID: "u00100"}, {EmailPart: "1@"}, {EmailPart: "1@", NamePart: "me"}, {EmailPart: "1@", NamePart: "me", MatchAll: true, AfterID: "u00100"},
-			{Active: &live}, {Prefix: "user00"}, {Prefix: "name001", AfterName: "name00100", AfterID: "u00100"}, {Prefix: "name", NamePart: "7"}, {WithRoles: true},
+			{Active: &live}, {Prefix: "user00"}, {Prefix: "name001", AfterName: "name00100", AfterID: "u00100"}, {Prefix: "user00", AfterUser: "user00100"}, {Prefix: "user00", Offset: 3000}, {Prefix: "name", NamePart: "7"}, {WithRoles: true},
 		} {
 			f.Scope, f.Limit = sc, 21
 			read(st.ListUsers(ctx, f))

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -144,7 +145,7 @@ func (s suite) lists(t *testing.T) {
 		f.finds(userapi.UserFilter{Prefix: f.tag}, bare)
 	})
 
-	t.Run("a prefix is of the name or the username, and orders by name", func(t *testing.T) {
+	t.Run("a prefix is of the name or the username alone, and orders by them", func(t *testing.T) {
 		f := db.tenant(t)
 		var want []userapi.Account
 		for i, name := range []string{"", "pa", "pa ", "paZ", "pab", "pab", "pab", "pá", "p\U0010FFFF", "zz"} {
@@ -158,15 +159,20 @@ func (s suite) lists(t *testing.T) {
 		f.add(func(a *userapi.Account) { a.NameKey = "xpa" })
 		f.add(func(a *userapi.Account) { a.NameKey, a.UsernameKey = "P", "P"+f.tag })
 		slices.SortFunc(want, func(a, b userapi.Account) int {
-			if a.NameKey != b.NameKey {
-				return strings.Compare(a.NameKey, b.NameKey)
+			if named := strings.HasPrefix(a.NameKey, "p"); named != strings.HasPrefix(b.NameKey, "p") {
+				return map[bool]int{true: -1, false: 1}[named]
+			} else if !named {
+				return strings.Compare(a.UsernameKey, b.UsernameKey)
 			}
-			return strings.Compare(a.ID, b.ID)
+			return cmp.Or(strings.Compare(a.NameKey, b.NameKey), strings.Compare(a.ID, b.ID))
 		})
 		all := ids(want, func(a userapi.Account) string { return a.ID })
 		same(t, userIDs(f.list(userapi.UserFilter{Prefix: "p"})), all, "users in the order of their names")
 		same(t, f.walk(userapi.UserFilter{Prefix: "p", Limit: 2}, nil), all, "the same page by page")
-		same(t, userIDs(f.list(userapi.UserFilter{Prefix: "p", Offset: 3, Limit: 4})), all[3:7], "the same from an offset")
+		for offset := range all {
+			same(t, userIDs(f.list(userapi.UserFilter{Prefix: "p", Offset: offset, Limit: 4})), all[offset:min(offset+4, len(all))], fmt.Sprint("the same from ", offset))
+		}
+		same(t, len(f.list(userapi.UserFilter{Prefix: "p", Offset: len(all)})), 0, "users behind the end")
 	})
 
 	t.Run("pages are complete and in order, whatever is added or deleted meanwhile", func(t *testing.T) {
@@ -252,9 +258,11 @@ func (f *tenant) walk(q userapi.UserFilter, between func()) []string {
 			f.t.Fatal("pages without end")
 		}
 		last := users[len(users)-1]
-		q.AfterID = last.ID
-		if q.Prefix != "" {
-			q.AfterName = f.read(last.ID).NameKey
+		if q.AfterID = last.ID; q.Prefix != "" {
+			a := f.read(last.ID)
+			if q.AfterName = a.NameKey; !strings.HasPrefix(a.NameKey, q.Prefix) {
+				q.AfterID, q.AfterName, q.AfterUser = "", "", a.UsernameKey
+			}
 		}
 		if between != nil {
 			between()
