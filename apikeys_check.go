@@ -2,7 +2,6 @@ package userapi
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"sync/atomic"
@@ -40,9 +39,10 @@ func (a *Auth) AuthenticateKey(ctx context.Context, actor Actor, key Secret) (*I
 	if err := a.feed.fresh(ctx); err != nil {
 		return nil, err
 	}
-	whole, now := sha256.Sum256([]byte(key)), a.cfg.Now()
-	k := a.keys.get(whole)
-	if k == nil || !k.holds(a.feed, now) {
+	whole, now := wholeHash(string(key)), a.cfg.Now()
+	k := a.keys.get(&whole)
+	known := k != nil && k.holds(a.feed, now)
+	if !known {
 		var err error
 		if k, err = a.readKey(ctx, prefix, now); err != nil {
 			if errors.Is(err, ErrInvalidKey) {
@@ -54,7 +54,9 @@ func (a *Auth) AuthenticateKey(ctx context.Context, actor Actor, key Secret) (*I
 	if subtle.ConstantTimeCompare([]byte(hash), []byte(k.hash)) != 1 || k.key.expired(now) {
 		return nil, a.failed(ctx, LimitKey, actor, ErrInvalidKey)
 	}
-	a.keys.put(whole, k)
+	if !known {
+		a.keys.put(&whole, k)
+	}
 	a.used(ctx, k, now)
 	return k.identity, nil
 }

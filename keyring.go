@@ -23,6 +23,10 @@ type accessKey struct {
 	retireAt time.Time
 }
 
+func (k *accessKey) retired(now time.Time) bool {
+	return !k.retireAt.IsZero() && !now.Before(k.retireAt)
+}
+
 // Key is a key pair that signs access tokens: ed25519.PrivateKey (EdDSA), *ecdsa.PrivateKey on P-256 (ES256) or
 // *rsa.PrivateKey of at least 2,048 bits (RS256). A public key of these kinds verifies only.
 type Key struct {

@@ -2,7 +2,6 @@ package userapi
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"time"
 )
@@ -31,9 +30,10 @@ func (a *Auth) authenticateOpaque(ctx context.Context, token string) (*Identity,
 	if err := a.feed.fresh(ctx); err != nil {
 		return nil, err
 	}
-	whole, now := sha256.Sum256([]byte(token)), a.cfg.Now()
-	l := a.logins.get(whole)
-	if l == nil || !l.holds(a.feed, now) {
+	whole, now := wholeHash(token), a.cfg.Now()
+	l := a.logins.get(&whole)
+	known := l != nil && l.holds(a.feed, now)
+	if !known {
 		var err error
 		if l, err = a.readLogin(ctx, session, now); err != nil {
 			return nil, err
@@ -42,7 +42,9 @@ func (a *Auth) authenticateOpaque(ctx context.Context, token string) (*Identity,
 	if now.Unix() >= l.identity.c.ExpiresAt {
 		return nil, ErrTokenExpired
 	}
-	a.logins.put(whole, l)
+	if !known {
+		a.logins.put(&whole, l)
+	}
 	return l.identity, nil
 }
 

@@ -82,6 +82,7 @@ type tokenKeys struct {
 	cursorKey        []byte
 	limitKey         []byte
 	parser           *jwt.Parser
+	seen             *recent[verifiedToken] // nil: every token is verified each time
 }
 
 // derive makes the key for one purpose, so that no key is ever used for two.
@@ -92,7 +93,7 @@ func derive(secret Secret, purpose string, size int) ([]byte, error) {
 func newTokenKeys(cfg Config) (*tokenKeys, error) {
 	k := &tokenKeys{
 		issuer: cfg.Issuer, audience: cfg.Audience, hmac: map[string]*accessKey{}, refresh: map[string][]byte{}, opaque: map[string][]byte{}, ring: cfg.Keys,
-		challenge: map[string][]byte{}, outbox: map[string][]byte{}, credential: map[string][]byte{},
+		challenge: map[string][]byte{}, outbox: map[string][]byte{}, credential: map[string][]byte{}, seen: newRecent[verifiedToken](cfg.TokenCache),
 		parser: jwt.NewParser(jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation(),
 			jwt.WithValidMethods([]string{"HS256", "EdDSA", "ES256", "RS256"})),
 	}
@@ -147,46 +148,79 @@ func (k *tokenKeys) signAccess(c *accessClaims) (Secret, error) {
 	return Secret(text), err
 }
 
-// verifyAccess checks form, key, signature and every claim but the expiry. It reads nothing from anywhere.
+// verifiedToken is an access token whose form, signature and claims were found right, and the key that it hangs on.
+type verifiedToken struct {
+	identity Identity
+	keyID    string
+	key      *accessKey
+}
+
+// verifyAccess checks form, key, signature and every claim but the expiry. It reads nothing from anywhere. A token that it saw before is
+// known by its SHA-256; what may have changed since, the keys and the time, is looked at each time.
 func (k *tokenKeys) verifyAccess(token string, now time.Time) (*Identity, error) {
-	if len(token) > maxAccess || !threeSegments(token) {
+	if len(token) > maxAccess {
 		return nil, ErrInvalidToken
 	}
-	id := new(Identity)
-	c := &id.c
+	whole := wholeHash(token)
+	v := k.seen.get(&whole)
+	if v == nil || k.verifying(v.keyID) != v.key || v.key.retired(now) {
+		var err error
+		if v, err = k.readAccess(token, now); err != nil {
+			return nil, err
+		}
+		if now.Unix() < v.identity.c.ExpiresAt { // one that is over is looked at by a logout at most
+			k.seen.put(&whole, v)
+		}
+	}
+	if latest, c := now.Add(maxSkew).Unix(), &v.identity.c; c.IssuedAt > latest || c.NotBefore > latest {
+		return nil, ErrInvalidToken
+	}
+	return &v.identity, nil
+}
+
+// readAccess does what verifyAccess does with a token that it never saw.
+func (k *tokenKeys) readAccess(token string, now time.Time) (*verifiedToken, error) {
+	if !threeSegments(token) {
+		return nil, ErrInvalidToken
+	}
+	v := new(verifiedToken)
+	c := &v.identity.c
 	parsed, err := k.parser.ParseWithClaims(token, c, func(t *jwt.Token) (any, error) {
 		if typ, _ := t.Header["typ"].(string); typ != accessType {
 			return nil, errors.New("not an access token")
 		}
-		return k.keyOf(t, now)
+		var err error
+		if v.keyID, v.key, err = k.keyOf(t, now); err != nil {
+			return nil, err
+		}
+		return v.key.verify, nil
 	})
 	if err != nil || !parsed.Valid {
 		return nil, ErrInvalidToken.Wrap(err)
 	}
-	latest := now.Add(maxSkew).Unix()
 	switch {
 	case c.Issuer != k.issuer, c.Audience != k.audience,
 		!ValidID(c.Subject), !ValidID(c.Session), !ValidID(c.Customer), c.Epoch < 1,
-		!c.Step.known(), c.ExpiresAt <= 0, c.IssuedAt <= 0, c.AuthTime <= 0, c.IssuedAt > latest, c.NotBefore > latest:
+		!c.Step.known(), c.ExpiresAt <= 0, c.IssuedAt <= 0, c.AuthTime <= 0:
 		return nil, ErrInvalidToken
 	}
-	return id, nil
+	return v, nil
 }
 
 // keyOf is the key that a token has to be signed with, by its header.
-func (k *tokenKeys) keyOf(t *jwt.Token, now time.Time) (any, error) {
+func (k *tokenKeys) keyOf(t *jwt.Token, now time.Time) (string, *accessKey, error) {
 	if _, ok := t.Header["crit"]; ok { // RFC 7515 4.1.11: we understand no extension
-		return nil, errors.New("critical extension")
+		return "", nil, errors.New("critical extension")
 	}
 	kid, _ := t.Header["kid"].(string)
 	key := k.verifying(kid)
 	if key == nil || key.alg != t.Method.Alg() {
-		return nil, errors.New("unknown key")
+		return "", nil, errors.New("unknown key")
 	}
-	if !key.retireAt.IsZero() && !now.Before(key.retireAt) {
-		return nil, errors.New("retired key")
+	if key.retired(now) {
+		return "", nil, errors.New("retired key")
 	}
-	return key.verify, nil
+	return kid, key, nil
 }
 
 // threeSegments accepts exactly three non-empty runs of the base64url alphabet. Decoders forgive line breaks and

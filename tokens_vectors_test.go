@@ -127,13 +127,13 @@ func (k *tokenKeys) accepts(text string) bool {
 	if token.Method = jwt.GetSigningMethod(alg); token.Method == nil {
 		return false
 	}
-	key, err := k.keyOf(token, time.Unix(1<<40, 0))
+	_, key, err := k.keyOf(token, time.Unix(1<<40, 0))
 	if err != nil {
 		return false
 	}
 	_, payload := k.parser.DecodeSegment(part[1])
 	signature, err := k.parser.DecodeSegment(part[2])
-	return payload == nil && err == nil && token.Method.Verify(part[0]+"."+part[1], signature, key) == nil
+	return payload == nil && err == nil && token.Method.Verify(part[0]+"."+part[1], signature, key.verify) == nil
 }
 
 func headerOf(text string) (header map[string]any) {

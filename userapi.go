@@ -87,8 +87,11 @@ type Config struct {
 	// Scopes are those that API keys may hold besides the ones of this module: what routes of the host ask for. Each has 1 to 64
 	// of a-z 0-9 _ . : -
 	Scopes []string
-	// KeyCache is how many API keys that were just checked are remembered. Default 10,000.
+	// KeyCache is how many API keys that were just checked are remembered: those last used, at most twice as many. Default 10,000.
 	KeyCache int
+	// TokenCache is how many access tokens whose signature was verified are remembered, likewise: each takes about 1 KiB, and its
+	// checks then cost a look-up instead of a signature. Default 10,000; NoTokenCache remembers none.
+	TokenCache int
 	// Grants are the limits of users by name (1 to 64 of a-z 0-9 _ . : -), each 0 or more; Grants.Set makes exceptions. "apikeys",
 	// how many usable API keys a user may have, is 2 by default.
 	Grants map[string]int64
@@ -106,6 +109,9 @@ type Config struct {
 	LogEvents bool
 	Now       func() time.Time // default time.Now
 }
+
+// NoTokenCache, as Config.TokenCache, has every access token verified each time.
+const NoTokenCache = -1
 
 // ReadAlways, as Config.Staleness, makes every check of a token read the revocations first.
 const ReadAlways time.Duration = -1
@@ -259,6 +265,10 @@ func (cfg *Config) complete() error {
 		cfg.KeyCache = 10_000
 	}
 	require(cfg.KeyCache > 0, "KeyCache has to be positive")
+	if cfg.TokenCache == 0 {
+		cfg.TokenCache = 10_000
+	}
+	require(cfg.TokenCache > 0 || cfg.TokenCache == NoTokenCache, "TokenCache has to be positive or NoTokenCache")
 	grants := map[string]int64{GrantAPIKeys: 2}
 	maps.Copy(grants, cfg.Grants)
 	cfg.Grants = grants

@@ -77,12 +77,12 @@ func (g guard) admit(c *call) error {
 	if g == passwordChange {
 		step = userapi.StepNewPassword
 	}
-	cred, err := c.authenticateStep(c.r, step)
+	id, err := c.authenticateStep(c.r, step)
 	if err != nil {
 		return g.admitUnknown(c, err)
 	}
-	c.r = c.remember(c.r, cred)
-	c.identity, c.actor = cred.identity, c.Actor(c.r)
+	c.r = c.remember(c.r, id)
+	c.identity, c.actor = id, c.Actor(c.r)
 	if c.identity.KeyID() != "" {
 		if err := admitKey(c.route.scope(), c.identity); err != nil {
 			return err

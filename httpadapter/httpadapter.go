@@ -230,8 +230,8 @@ func (a *Adapter) Mount(mux interface{ Handle(string, http.Handler) }, prefix st
 // the context does not count.
 func (a *Adapter) Actor(r *http.Request) userapi.Actor {
 	actor := userapi.Anonymous()
-	if cred := a.known(r); cred != nil {
-		actor = cred.identity.Actor()
+	if id := a.known(r); id != nil {
+		actor = id.Actor()
 	}
 	return actor.From(a.ClientAddress(r), r.UserAgent())
 }

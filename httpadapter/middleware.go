@@ -106,15 +106,15 @@ func (a *Adapter) RequireFresh(d time.Duration) func(http.Handler) http.Handler 
 func (a *Adapter) RequireStep(step userapi.LoginStep) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			cred, err := a.authenticateStep(r, step)
-			if err == nil && cred.identity.Step() != step {
-				err = a.refused(r, cred.identity, userapi.ErrForbidden, r.Pattern)
+			id, err := a.authenticateStep(r, step)
+			if err == nil && id.Step() != step {
+				err = a.refused(r, id, userapi.ErrForbidden, r.Pattern)
 			}
 			if err != nil {
 				a.WriteError(w, r, err)
 				return
 			}
-			next.ServeHTTP(w, a.remember(r, cred))
+			next.ServeHTTP(w, a.remember(r, id))
 		})
 	}
 }
@@ -155,9 +155,9 @@ func (a *Adapter) guards(ask check) func(http.Handler) http.Handler {
 
 func (a *Adapter) guarded(next http.Handler, ask check) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		cred, err := a.authenticate(r)
+		id, err := a.authenticate(r)
 		if err == nil {
-			err = a.refused(r, cred.identity, ask(cred.identity, r), r.Pattern)
+			err = a.refused(r, id, ask(id, r), r.Pattern)
 		}
 		switch {
 		case errors.Is(err, userapi.ErrNoCredentials) && a.cfg.LoginURL != "" && wantsHTML(r):
@@ -167,7 +167,7 @@ func (a *Adapter) guarded(next http.Handler, ask check) http.Handler {
 		case err != nil:
 			a.WriteError(w, r, err)
 		default:
-			next.ServeHTTP(w, a.remember(r, cred))
+			next.ServeHTTP(w, a.remember(r, id))
 		}
 	})
 }
@@ -184,49 +184,54 @@ func wantsHTML(r *http.Request) bool {
 	return false
 }
 
-// credential is what a request was let in with. It is kept in the context, so that nested guards ask once; only the
-// Adapter that put it there reads it, since another's API may not know the user at all.
-type credential struct {
-	by       *Adapter
-	identity *userapi.Identity
+// letIn is the context of a request that was let in. The identity is kept in it, so that nested guards ask once; only the Adapter
+// that put it there reads it here, since another's API may not know the user at all. It is a type of its own because every request
+// pays for it.
+type letIn struct {
+	context.Context // hosts find the identity there: userapi.IdentityFrom
+	by              *Adapter
+	identity        *userapi.Identity
 }
 
-type credentialKey struct{}
+type letInKey struct{}
 
-func (a *Adapter) known(r *http.Request) *credential {
-	cred, _ := r.Context().Value(credentialKey{}).(*credential)
-	if cred == nil || cred.by != a {
-		return nil
+// Value implements context.Context.
+func (c *letIn) Value(key any) any {
+	if key == (letInKey{}) {
+		return c
 	}
-	return cred
+	return c.Context.Value(key)
 }
 
-func (a *Adapter) remember(r *http.Request, cred *credential) *http.Request {
-	if a.known(r) == cred {
+// known is the identity that this Adapter let r in with; nil = none.
+func (a *Adapter) known(r *http.Request) *userapi.Identity {
+	if c, _ := r.Context().Value(letInKey{}).(*letIn); c != nil && c.by == a {
+		return c.identity
+	}
+	return nil
+}
+
+func (a *Adapter) remember(r *http.Request, id *userapi.Identity) *http.Request {
+	if a.known(r) == id {
 		return r
 	}
-	ctx := context.WithValue(r.Context(), credentialKey{}, cred)
-	return r.WithContext(userapi.ContextWithIdentity(ctx, cred.identity))
+	return r.WithContext(&letIn{userapi.ContextWithIdentity(r.Context(), id), a, id})
 }
 
 // authenticate finds out who sent r. ErrNoCredentials itself when there is no credential at all.
-func (a *Adapter) authenticate(r *http.Request) (*credential, error) {
+func (a *Adapter) authenticate(r *http.Request) (*userapi.Identity, error) {
 	return a.authenticateStep(r, "")
 }
 
 // authenticateStep is authenticate that also knows logins which lack this step.
-func (a *Adapter) authenticateStep(r *http.Request, step userapi.LoginStep) (*credential, error) {
-	if cred := a.known(r); cred != nil && cred.identity.Step() == "" {
-		return cred, nil
+func (a *Adapter) authenticateStep(r *http.Request, step userapi.LoginStep) (*userapi.Identity, error) {
+	if id := a.known(r); id != nil && id.Step() == "" {
+		return id, nil
 	}
 	if c, _ := r.Context().Value(checkedKey{}).(*checked); c != nil && c.by == a && step == "" {
-		return c.cred, c.err
+		return c.identity, c.err
 	}
-	identity, err := a.identify(r, step)
-	if err != nil {
-		return nil, err
-	}
-	return &credential{by: a, identity: identity}, nil
+	return a.identify(r, step)
 }
 
 // identify checks the first kind of credential that is there, and no other: were a bad one passed over for the next, a

@@ -26,13 +26,13 @@ func (a *Adapter) RateLimit(n int, window time.Duration) func(http.Handler) http
 	principals, addresses := newBudgets(n, window), newBudgets(n, window)
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			cred, err := a.authenticate(r)
+			id, err := a.authenticate(r)
 			if a.known(r) == nil { // a guard inside need not check it again
-				r = r.WithContext(context.WithValue(r.Context(), checkedKey{}, &checked{a, cred, err}))
+				r = r.WithContext(context.WithValue(r.Context(), checkedKey{}, &checked{a, id, err}))
 			}
 			budgets, caller := principals, ""
 			if err == nil {
-				caller = principal(cred.identity)
+				caller = principal(id)
 			} else {
 				budgets, caller = addresses, userapi.Anonymous().From(a.ClientAddress(r), "").AddressBlock()
 			}
@@ -55,9 +55,9 @@ func principal(id *userapi.Identity) string {
 
 // checked is what was found out about a request's credential, for guards further in. It lets nobody in: Actor does not look at it.
 type checked struct {
-	by   *Adapter
-	cred *credential
-	err  error
+	by       *Adapter
+	identity *userapi.Identity
+	err      error
 }
 
 type checkedKey struct{}
