@@ -3,7 +3,7 @@
 
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help test check gosec databases
+.PHONY: help test check bench gosec databases
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -16,6 +16,10 @@ check: ## formatting, vet, staticcheck, tidy modules
 	go vet ./...
 	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 	go mod tidy -diff
+	cd bench && go vet ./... && go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./... && go mod tidy -diff
+
+bench: ## measures beside limit and peers and writes docs/performance anew; on a machine that does nothing else
+	cd bench && go run .
 
 # Not part of check: it takes minutes. Of the rules left out G101 takes names for secrets, G104 wants errors of Close looked at, G115 does not
 # see the bounds that numbers were parsed under, and G304 takes the operator's own files for an attacker's.

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"fmt"
+	"net/http"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/userapi/userapi"
+	"github.com/userapi/userapi/store/memory"
+)
+
+var tokensPart = Part{
+	Name: "tokens", Title: "Checks of tokens",
+	Intro: "What a guarded route costs before the host's own code begins: the token is read from the request, verified, looked up among the " +
+		"revocations, and the role is asked for. The middleware is called with a request made beforehand and an answer that is thrown away, so no " +
+		"network and no parsing of HTTP is in the figures; the limit and the peers have the same surroundings. All run in one goroutine. The peers are " +
+		"set up as their own documentation says, in the faster way where it gives a choice; `bench/peers.go` has each in some 20 lines. None of " +
+		"those that verify tokens knows a logout. Tokens are the same for all: HS256, the claims of ours.",
+	Run: func(r *Run) error {
+		for _, each := range []func(*Run) error{seenBefore, neverSeen, revocations, tokenMemory} {
+			if err := each(r); err != nil {
+				return err
+			}
+		}
+		return nil
+	},
+}
+
+// seen is how many other tokens and sessions are about, in the limit's map as in our cache and the session store.
+const seen = 4000
+
+func bearer(tokens ...string) []string {
+	made := make([]string, len(tokens))
+	for i, t := range tokens {
+		made[i] = "Bearer " + t
+	}
+	return made
+}
+
+func bearers(tokens map[string]string) map[string]string {
+	made := map[string]string{}
+	for what, t := range tokens {
+		made[what] = "Bearer " + t
+	}
+	return made
+}
+
+// guarded is the route behind HasRoles, proven and ready.
+func guarded(ctx context.Context, s *site, t tokens) (*harness, func() error, error) {
+	h := newHarness(s.web.HasRoles("admin")(hello), "Authorization", "Bearer "+t.right)
+	forged := bearers(t.forged)
+	ended, err := s.ended(ctx)
+	forged["of a session that was logged out"] = "Bearer " + ended
+	return h, h.prove(forged), err
+}
+
+// more makes n different tokens, all of them right.
+func more(token string, n int) ([]string, error) {
+	made := make([]string, n)
+	var err error
+	for i := range made {
+		if made[i], err = another(token, i); err != nil {
+			return nil, err
+		}
+	}
+	return made, nil
+}
+
+// another makes one more token of the same user, of a session of its own.
+func another(token string, i int) (string, error) {
+	return resign(token, jwt.SigningMethodHS256, hmacKey(), func(c jwt.MapClaims) { c["sid"] = fmt.Sprintf("0198c0de-0000-7000-8000-%012d", i) })
+}
+
+func seenBefore(r *Run) error {
+	st := aged{memory.New()}
+	main, err := newSite(r, st, userapi.Config{})
+	if err != nil {
+		return err
+	}
+	t, err := main.tokens(r, jwt.SigningMethodHS256, hmacKey())
+	if err != nil {
+		return err
+	}
+	others, err := more(t.right, r.Few(seen, 10))
+	if err != nil {
+		return err
+	}
+	key := hmacKey()
+	floor := newHarness(newLimit(key, hello, append(others, t.right)...), "Authorization", "Bearer "+t.right)
+	ours, prove, err := guarded(r, main, t)
+	if err != nil {
+		return err
+	}
+	fill := ours.rotate(bearer(others...))
+	for range others {
+		if err := fill(); err != nil {
+			return err
+		}
+	}
+	ours.request.Header["Authorization"] = bearer(t.right)
+	hs256 := &Case{
+		Name: "userapi HasRoles, HS256", Do: ours.do, Prove: prove, Most: 1.1, MaxAllocs: 3, MaxBytes: 400,
+		Note: "signature or cache, all claims, revocations, role; the identity is in the context of the request",
+	}
+	cases := []*Case{{
+		Name: "the limit: HMAC-SHA256, base64, map", Do: floor.do, Prove: floor.prove(map[string]string{"of another signature": "Bearer " + flip(t.right)}),
+		Note: "no claims, no expiry, no role, no revocation",
+	}, hs256}
+
+	for _, k := range asymmetric() {
+		ring, err := userapi.NewKeyring(userapi.Key{ID: "k1", Key: k.private})
+		if err != nil {
+			return err
+		}
+		s, err := newSite(r, st, userapi.Config{Keys: ring})
+		if err != nil {
+			return err
+		}
+		t, err := s.tokens(r, k.method, k.private)
+		if err != nil {
+			return err
+		}
+		h, prove, err := guarded(r, s, t)
+		if err != nil {
+			return err
+		}
+		cases = append(cases, &Case{Name: "userapi HasRoles, " + k.method.Alg(), Do: h.do, Prove: prove, Against: hs256, Most: 1.1})
+	}
+
+	k, err := apiKey(r, main)
+	if err != nil {
+		return err
+	}
+	cases = append(cases, k)
+
+	jwtAlone := func(name string, handler http.Handler, note string) {
+		h := newHarness(handler, "Authorization", "Bearer "+t.right)
+		cases = append(cases, &Case{Name: name, Do: h.do, Prove: h.prove(bearers(t.forged)), Note: note})
+	}
+	jwtAlone("golang-jwt/jwt v5 alone", golangJWT(key), "signature, issuer, audience, times, role; nothing in the context, no revocation")
+	gins, err := ginJWT(key)
+	if err != nil {
+		return err
+	}
+	jwtAlone("appleboy/gin-jwt v2", gins, "signature, expiry, role; no issuer or audience, no revocation; in gin, whose routing is part of it")
+	cookies, cookie, err := scsSessions(r.Few(seen, 10))
+	if err != nil {
+		return err
+	}
+	h := newHarness(cookies, "Cookie", cookie.right)
+	cases = append(cases, &Case{Name: "alexedwards/scs v2, sessions in memory", Do: h.do, Prove: h.prove(cookie.forged),
+		Note: "a random cookie, no signature; what it holds is decoded at each request; one node, for others do not see its memory"})
+	middleware, err := auth0Middleware(key)
+	if err != nil {
+		return err
+	}
+	jwtAlone("auth0/go-jwt-middleware v2", middleware, "signature, issuer, audience, times, role; no revocation")
+	jwtAlone("go-chi/jwtauth v5", chiJWTAuth(key), "signature, issuer, audience, times, role; no revocation")
+
+	rows, err := r.Measure(Contest{
+		Title: "A token that was seen before",
+		Text: fmt.Sprintf("One token again and again, among %s others that were seen too. The limit is what nobody can do without. The module of "+
+			"go-pkgz/auth could not be had where this was measured, so it is not here.", count(float64(r.Few(seen, 10)))),
+		Cases: cases, Chart: true,
+	})
+	if err != nil {
+		return err
+	}
+	for _, row := range rows[:2] {
+		r.AddCost("1,000 checks of a token: "+row.Name, row.CPU*1000/1e9)
+	}
+	return nil
+}
+
+type signer struct {
+	method  jwt.SigningMethod
+	private any
+}
+
+func asymmetric() []signer {
+	_, ed, _ := ed25519.GenerateKey(rand.Reader) // never fails with this reader
+	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	rs, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	return []signer{{jwt.SigningMethodEdDSA, ed}, {jwt.SigningMethodES256, ec}, {jwt.SigningMethodRS256, rs}}
+}
+
+// apiKey is the same route asked with an API key.
+func apiKey(ctx context.Context, s *site) (*Case, error) {
+	create := func(u userapi.User, name string) (userapi.APIKey, string, error) {
+		k, text, err := s.api.Keys.Create(ctx, userapi.System(), u.ID, userapi.NewAPIKey{Name: name, Scopes: []string{"hello"}})
+		return k, string(text), err
+	}
+	_, right, err := create(s.admin, "right")
+	if err != nil {
+		return nil, err
+	}
+	off, disabled, err := create(s.admin, "disabled")
+	if err != nil {
+		return nil, err
+	}
+	inactive := false
+	if _, err := s.api.Keys.Change(ctx, userapi.System(), off.ID, userapi.APIKeyChange{Active: &inactive}); err != nil {
+		return nil, err
+	}
+	_, roleless, err := create(s.guest, "roleless")
+	if err != nil {
+		return nil, err
+	}
+	h := newHarness(s.web.HasRoles("admin")(hello), "X-Api-Key", right)
+	return &Case{
+		Name: "userapi HasRoles, API key", Do: h.do, Most: 1.3,
+		Prove: h.prove(map[string]string{"of another secret": flip(right), "disabled": disabled, "without the role": roleless}),
+		Note:  "the key's secret, scopes, revocations, the owner's roles",
+	}, nil
+}
