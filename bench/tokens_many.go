@@ -76,7 +76,7 @@ func neverSeen(r *Run) error {
 
 	key := hmacKey()
 	lean := newHarness(leanParse(key), "Authorization", "Bearer "+t.right)
-	floor := newHarness(newLimit(key, hello, append(stripped(rotation), t.right)...), "Authorization", "Bearer "+t.right)
+	floor := newHarness(newLimit(key, false, append(stripped(rotation), t.right)...), "Authorization", "Bearer "+t.right)
 	_, err = r.Measure(Contest{
 		Title: fmt.Sprintf("%s tokens in rotation", count(float64(many))),
 		Text: "Each is used once in a round of all. A token is verified once on each node that sees it, and again when the cache has " +
