@@ -93,7 +93,7 @@ type UserStore interface {
 	AccountByID(ctx context.Context, scope Scope, id string) (Account, error)
 	// AccountByIdentifier is the same by e-mail, username or verified phone. ErrNotFound outside the scope.
 	AccountByIdentifier(ctx context.Context, scope Scope, id Identifier) (Account, error)
-	// ListUsers reads at most f.Limit users, without their roles.
+	// ListUsers reads at most f.Limit users.
 	ListUsers(ctx context.Context, f UserFilter) ([]User, error)
 	// InsertUser adds an account. It first changes the customer's row (ErrInvalid with field "customer" when there
 	// is none), then, for an active account, counts: ErrQuota. ErrIDTaken, ErrEmailTaken, ErrUsernameTaken,
@@ -115,12 +115,16 @@ type UserFilter struct {
 	EmailPart string // substring of EmailKey; "" = any
 	NamePart  string // substring of NameKey; "" = any
 	MatchAll  bool   // both parts must match, not one of them
-	Prefix    string // NameKey or UsernameKey starts with it; orders by (NameKey, id) instead of id
+	// NameKey or UsernameKey starts with it. It orders: first come those whose NameKey does, by (NameKey, id), then those whose UsernameKey
+	// alone does, by that.
+	Prefix    string
 	Active    *bool
 	AfterID   string // keyset: rows behind this one, in order
 	AfterName string // with Prefix: the NameKey of that row
+	AfterUser string // with Prefix, in place of both: the UsernameKey of that row, whose NameKey does not start with it
 	Offset    int
 	Limit     int
+	WithRoles bool // ordered by code; else users come without
 }
 
 // UserInsert is a new account (Version 1) with its roles, the first session where registration logs in, and what is to be

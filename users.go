@@ -25,7 +25,7 @@ type User struct {
 	EmailVerified bool
 	PhoneVerified bool
 	CustomerID    string
-	Roles         []Role // ordered by code; nil in lists
+	Roles         []Role // ordered by code; nil in lists without UserQuery.WithRoles
 
 	LastLogin time.Time // zero = never
 	CreatedAt time.Time

@@ -15,16 +15,18 @@ type UserQuery struct {
 	Email    string // substring, ignoring case
 	Name     string // substring of name (else first and last name, else username), ignoring case
 	MatchAll bool   // both must match; default: one of them
-	Prefix   string // name or username starts with it, ignoring case; the page is then ordered by name, else by id
+	Prefix   string // name or username starts with it, ignoring case; ordered by name, who has it in the username alone last; else by id
 	Active   *bool
 	Limit    int    // 1 to 100; 0 = 20
 	Offset   int    // ≥ 0; not with Cursor
 	Cursor   string // of the page before, with the same query otherwise
+
+	WithRoles bool // each with its roles
 }
 
 // UserPage is one page of a list.
 type UserPage struct {
-	Users   []User // without roles
+	Users   []User
 	HasNext bool
 	Cursor  string // of the next page; "" when there is none
 }
@@ -49,7 +51,12 @@ func (u *Users) List(ctx context.Context, actor Actor, q UserQuery) (UserPage, e
 	if len(users) > limit {
 		page.Users, page.HasNext = users[:limit:limit], true
 		last := page.Users[limit-1]
-		page.Cursor = u.cursor(q.bound(actor), [2]string{last.ID, foldForSearch(last.DisplayName())})
+		at := [2]string{last.ID, foldForSearch(last.DisplayName())}
+		if !strings.HasPrefix(at[1], f.Prefix) {
+			_, username, _ := NormalizeUsername(last.Username)
+			at = [2]string{"", username}
+		}
+		page.Cursor = u.cursor(q.bound(actor), at)
 	}
 	return page, nil
 }
@@ -60,7 +67,7 @@ const maxFilter = 256
 func (u *Users) filter(actor Actor, q UserQuery) (UserFilter, error) {
 	f := UserFilter{
 		Scope: actor.scope(), EmailPart: foldForSearch(strings.TrimSpace(q.Email)), NamePart: foldForSearch(strings.TrimSpace(q.Name)),
-		MatchAll: q.MatchAll, Prefix: foldForSearch(q.Prefix), Active: q.Active, Offset: q.Offset, Limit: q.Limit,
+		MatchAll: q.MatchAll, Prefix: foldForSearch(q.Prefix), Active: q.Active, Offset: q.Offset, Limit: q.Limit, WithRoles: q.WithRoles,
 	}
 	bad := ErrWrongArgs
 	for name, text := range map[string]string{"email": q.Email, "name": q.Name, "prefix": q.Prefix} {
@@ -82,7 +89,9 @@ func (u *Users) filter(actor Actor, q UserQuery) (UserFilter, error) {
 		if !ok {
 			bad = bad.Field("cursor", "not a cursor of this list")
 		}
-		f.AfterID, f.AfterName = at[0], at[1]
+		if f.AfterID, f.AfterName = at[0], at[1]; f.AfterID == "" {
+			f.AfterName, f.AfterUser = "", at[1]
+		}
 		if q.Offset != 0 {
 			bad = bad.Field("offset", "not together with cursor")
 		}

@@ -662,6 +662,21 @@ func TestList_pages(t *testing.T) {
 	byName := walk(userapi.UserQuery{Prefix: "u", Limit: 7})
 	assert.Len(t, byName, 24)
 	assert.IsIncreasing(t, byName)
+	for i, username := range []string{"uz", "uy", "ux"} { // who has it in the username alone comes last
+		w.user("default", username)
+		u, err := w.Users.ByUsername(ctx, admin, username)
+		require.NoError(t, err)
+		_, _, err = w.Users.Change(ctx, admin, u.ID, userapi.UserChange{Name: ptr(fmt.Sprint("name ", i))})
+		require.NoError(t, err)
+	}
+	for _, limit := range []int{1, 5, 24, 25, 26, 27} {
+		assert.Equal(t, append(byName[:24:24], "ux", "uy", "uz"), walk(userapi.UserQuery{Prefix: "u", Limit: limit}), limit)
+	}
+	for _, username := range []string{"ux", "uy", "uz"} {
+		u, err := w.Users.ByUsername(ctx, admin, username)
+		require.NoError(t, err)
+		require.NoError(t, w.Users.Delete(ctx, admin, u.ID))
+	}
 	page, err := w.Users.List(ctx, admin, userapi.UserQuery{})
 	require.NoError(t, err)
 	assert.Len(t, page.Users, 20)

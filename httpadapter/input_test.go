@@ -287,7 +287,7 @@ func TestQueries(t *testing.T) {
 		for _, v := range []string{"", "-1", "x", "01", "99999999999999999999", "1.5"} {
 			list("offset="+v).is(422, "WRONG_ARGS")
 		}
-		for _, query := range []string{"active=1", "active=", "active=TRUE", "match=some", "match=", "cursor=x", "cursor=" + strings.Repeat("A", 5000)} {
+		for _, query := range []string{"active=1", "active=", "active=TRUE", "match=some", "match=", "roles=1", "cursor=x", "cursor=" + strings.Repeat("A", 5000)} {
 			list(query).is(422, "WRONG_ARGS")
 		}
 		assert.Equal(t, false, list("offset=2147483647").is(200, "").JSON["has_next"])
@@ -326,6 +326,13 @@ func TestQueries(t *testing.T) {
 			assert.Len(t, seen, 4) // admin, service, ann, bob
 			assert.NotContains(t, seen, w.ids["eve"])
 		}
+	})
+	t.Run("roles on demand", func(t *testing.T) {
+		for _, u := range list("roles=true&email=ann").is(200, "").JSON["users"].([]any) {
+			assert.Equal(t, w.do("GET", "/users/"+w.ids["ann"], nil, admin).JSON, u)
+		}
+		assert.NotContains(t, list("roles=false&email=ann").is(200, "").JSON["users"].([]any)[0], "roles")
+		assert.Len(t, list("roles=true").is(200, "").JSON["users"], 4)
 	})
 	t.Run("G15 G16 filters are text", func(t *testing.T) {
 		w.add("odd", odd)

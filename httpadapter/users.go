@@ -202,6 +202,7 @@ func listUsers(c *call) error {
 		is := active == "true"
 		query.Active = &is
 	}
+	query.WithRoles = q.choice("roles", "true", "false") == "true"
 	if err := q.err(); err != nil {
 		return err
 	}
@@ -211,7 +212,9 @@ func listUsers(c *call) error {
 	}
 	out := listOut{Users: make([]userOut, len(page.Users)), HasNext: page.HasNext, Cursor: page.Cursor}
 	for i, u := range page.Users {
-		out.Users[i] = plainUser(u)
+		if out.Users[i] = plainUser(u); query.WithRoles {
+			out.Users[i] = userWithRoles(u)
+		}
 	}
 	return c.answer(out)
 }

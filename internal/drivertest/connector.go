@@ -46,19 +46,25 @@ type Statement struct {
 // Wrap makes a Connector of a driver's name and a data source name.
 func Wrap(t testing.TB, name, dsn string) *Connector {
 	t.Helper()
-	db, err := sql.Open(name, dsn)
+	c, err := NewConnector(name, dsn)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return c
+}
+
+// NewConnector is Wrap outside of tests.
+func NewConnector(name, dsn string) (*Connector, error) {
+	db, err := sql.Open(name, dsn)
+	if err != nil {
+		return nil, err
 	}
 	defer db.Close()
 	if d, ok := db.Driver().(driver.DriverContext); ok {
 		c, err := d.OpenConnector(dsn)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return &Connector{Connector: c}
+		return &Connector{Connector: c}, err
 	}
-	return &Connector{Connector: dsnConnector{db.Driver(), dsn}}
+	return &Connector{Connector: dsnConnector{db.Driver(), dsn}}, nil
 }
 
 type dsnConnector struct {

@@ -30,6 +30,8 @@ const Env = "USERAPI_TEST_MYSQL"
 type MariaDB struct {
 	config *mysql.Config
 	dir    string // "" = somebody else's server
+	keep   bool   // the data outlives the server
+	args   []string
 	port   int
 	pid    int
 	lease  io.Closer // the server dies when it is closed, and so when this process dies
@@ -52,30 +54,46 @@ func Shared() (*MariaDB, error) {
 
 // Private starts a server in a directory of its own, within a second or two. Stop ends it.
 func Private() (*MariaDB, error) {
-	for _, program := range []string{"mariadb-install-db", "mariadbd"} {
-		if _, err := exec.LookPath(program); err != nil {
-			return nil, fmt.Errorf("these tests need MariaDB: install the package mariadb-server, or set %s to a server where databases may be created: %w", Env, err)
-		}
-	}
 	dir, err := os.MkdirTemp("", "userapi-mariadb-")
 	if err != nil {
 		return nil, err
 	}
-	m := &MariaDB{dir: dir}
-	out, err := exec.Command("mariadb-install-db", "--no-defaults", "--datadir="+m.data(), "--user=root",
-		"--auth-root-authentication-method=normal", "--skip-test-db").CombinedOutput()
-	if err != nil {
-		os.RemoveAll(dir)
-		return nil, fmt.Errorf("mariadb-install-db: %w\n%s", err, out)
-	}
-	if m.port, err = freePort(); err == nil {
-		err = m.Start()
-	}
-	if err != nil {
-		os.RemoveAll(dir)
+	m := &MariaDB{dir: dir, args: []string{"--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=128M"}}
+	return m, m.begin()
+}
+
+// In starts a server with its data in dir, where they stay after Stop.
+func In(dir string, args ...string) (*MariaDB, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	return m, nil
+	m := &MariaDB{dir: dir, keep: true, args: args}
+	return m, m.begin()
+}
+
+// begin makes the data, if there are none, and starts the server.
+func (m *MariaDB) begin() (err error) {
+	defer func() {
+		if err != nil && !m.keep {
+			os.RemoveAll(m.dir)
+		}
+	}()
+	for _, program := range []string{"mariadb-install-db", "mariadbd"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return fmt.Errorf("these tests need MariaDB: install the package mariadb-server, or set %s to a server where databases may be created: %w", Env, err)
+		}
+	}
+	if _, err := os.Stat(m.data()); err != nil {
+		out, err := exec.Command("mariadb-install-db", "--no-defaults", "--datadir="+m.data(), "--user=root",
+			"--auth-root-authentication-method=normal", "--skip-test-db").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("mariadb-install-db: %w\n%s", err, out)
+		}
+	}
+	if m.port, err = freePort(); err != nil {
+		return err
+	}
+	return m.Start()
 }
 
 func (m *MariaDB) data() string { return filepath.Join(m.dir, "data") }
@@ -92,10 +110,10 @@ func freePort() (int, error) {
 // Start starts a private server that was killed, on the same data and port.
 func (m *MariaDB) Start() error {
 	// The shell outlives nobody: when its standard input ends, it kills the server.
-	cmd := exec.Command("sh", "-c", `"$@" >>"$0" 2>&1 & pid=$!; echo $pid; read line; kill -9 $pid 2>/dev/null; wait $pid`,
-		filepath.Join(m.dir, "log"), "mariadbd", "--no-defaults", "--datadir="+m.data(), "--socket="+filepath.Join(m.dir, "s"),
-		"--port="+strconv.Itoa(m.port), "--bind-address=127.0.0.1", "--user=root", "--skip-name-resolve", "--max-connections=500",
-		"--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=128M")
+	args := append([]string{"-c", `"$@" >>"$0" 2>&1 & pid=$!; echo $pid; read line; kill -9 $pid 2>/dev/null; wait $pid`,
+		filepath.Join(m.dir, "log"), "mariadbd", "--no-defaults", "--datadir=" + m.data(), "--socket=" + filepath.Join(m.dir, "s"),
+		"--port=" + strconv.Itoa(m.port), "--bind-address=127.0.0.1", "--user=root", "--skip-name-resolve", "--max-connections=500"}, m.args...)
+	cmd := exec.Command("sh", args...)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return err
@@ -159,14 +177,23 @@ func (m *MariaDB) Signal(signal syscall.Signal) error {
 	return syscall.Kill(m.pid, signal)
 }
 
-// Stop ends a private server and removes its data.
+// Stop ends a private server and removes its data, if they are not to stay.
 func (m *MariaDB) Stop() {
 	if m.dir == "" {
 		return
 	}
 	_ = m.lease.Close()
 	<-m.done
-	os.RemoveAll(m.dir)
+	if !m.keep {
+		os.RemoveAll(m.dir)
+	}
+}
+
+// Config says how to reach a database of the server.
+func (m *MariaDB) Config(name string) *mysql.Config {
+	config := m.config.Clone()
+	config.DBName = name
+	return config
 }
 
 // Database makes an empty database that lives as long as the test, and returns how to reach it.

@@ -54,7 +54,8 @@ func fill(t *testing.T, st Store, db *sql.DB) {
 	insert("userapi_user_roles", `user_id, role_id`, `('u#', 'r01')`)
 	insert("userapi_memberships", `user_id, resource, resource_id, level`, `('u#', 'doc', '%', 'member')`)
 	insert("userapi_sessions", `id, user_id, created_at, last_seen_at, expires_at, auth_time, methods, address, user_agent, step, counter, rotated_at`,
-		`('s#', 'u#', #, #, 9999999999999, 0, 'pwd', '', '', '', 0, 0)`)
+		`('s#', 'u#', #, 9999999999999, 9999999999999, 0, 'pwd', '', '', '', 0, 0)`)
+	run(t, db, `UPDATE userapi_sessions SET last_seen_at = 1 WHERE id = 's01999'`)
 	insert("userapi_credentials", `kind, cred_key, user_id, data, version`, `('totp', 'k#', 'u#', 'data', 1)`)
 	insert("userapi_revocations", `id, kind, subject, below_epoch, written_at, expires_at`, `('v#', 2, 'u#', 2, #, 9999999999999)`)
 	insert("userapi_limits", `limit_key, hits, streak, ends_at, kept_until`, `('l#', 1, 0, 9999999999999, 9999999999999)`)
@@ -147,10 +148,11 @@ func callAll(t *testing.T, st Store) {
 			userapi.EmailIdentifier: "u00001@example.com", userapi.UsernameIdentifier: "user00001", userapi.PhoneIdentifier: "+100001",
 		} {
 			read(st.AccountByIdentifier(ctx, sc, userapi.Identifier{Kind: kind, Value: value}))
+			read(st.AccountForLogin(ctx, userapi.Identifier{Kind: kind, Value: value}, [2]string{"here", "there"}))
 		}
 		for _, f := range []userapi.UserFilter{
 			{}, {AfterID: "u00100"}, {EmailPart: "1@"}, {EmailPart: "1@", NamePart: "me"}, {EmailPart: "1@", NamePart: "me", MatchAll: true, AfterID: "u00100"},
-			{Active: &live}, {Prefix: "user00"}, {Prefix: "name001", AfterName: "name00100", AfterID: "u00100"}, {Prefix: "name", NamePart: "7"},
+			{Active: &live}, {Prefix: "user00"}, {Prefix: "name001", AfterName: "name00100", AfterID: "u00100"}, {Prefix: "user00", AfterUser: "user00100"}, {Prefix: "user00", Offset: 3000}, {Prefix: "name", NamePart: "7"}, {WithRoles: true},
 		} {
 			f.Scope, f.Limit = sc, 21
 			read(st.ListUsers(ctx, f))
@@ -176,8 +178,10 @@ func callAll(t *testing.T, st Store) {
 	read(st.ListRoles(ctx, 0, 21))
 	read(st.CustomerByID(ctx, "c01"))
 	read(st.ListCustomers(ctx, "c03", 5))
-	_, _, err := st.Revocations(ctx, now.Add(-15*time.Second).UnixMilli())
-	must(t, err)
+	for _, since := range []int64{0, now.Add(-15 * time.Second).UnixMilli()} {
+		_, _, err := st.Revocations(ctx, since)
+		must(t, err)
+	}
 
 	a := User("new", "c01")
 	a.Roles = []userapi.Role{{ID: "admin"}}
@@ -236,4 +240,6 @@ func callAll(t *testing.T, st Store) {
 		Now: now.Add(2 * time.Hour).Add(time.Second), Idle: 400 * 24 * time.Hour, Batch: 10, PendingBefore: now,
 	}))
 	must(t, st.DeleteUser(ctx, userapi.UserDelete{Scope: tenant, ID: "new", Customer: "c01", IfVersion: 2, KeepAdmin: true, Event: event()}))
+	must(t, st.AddEvent(ctx, event()))
+	must(t, st.Ping(ctx))
 }

@@ -45,27 +45,52 @@ func (s *Store) ListUsers(ctx context.Context, f userapi.UserFilter) ([]userapi.
 		return nil, err
 	}
 	defer unlock()
-	byName := f.Prefix != ""
-	order := func(nameA, idA, nameB, idB string) int {
-		if byName && nameA != nameB {
-			return cmp.Compare(nameA, nameB)
-		}
-		return cmp.Compare(idA, idB)
+	after := place{named: true, id: f.AfterID}
+	if f.Prefix != "" {
+		after = place{f.AfterUser == "", cmp.Or(f.AfterUser, f.AfterName), f.AfterID}
 	}
 	var found []userapi.Account
 	for _, a := range s.accounts {
-		behind := f.AfterID == "" || order(a.NameKey, a.ID, f.AfterName, f.AfterID) > 0
+		behind := after == place{named: true} || placeOf(f, a).compare(after) > 0
 		if behind && f.Scope.Holds(a.CustomerID) && matches(f, a) {
 			found = append(found, a)
 		}
 	}
-	slices.SortFunc(found, func(a, b userapi.Account) int { return order(a.NameKey, a.ID, b.NameKey, b.ID) })
+	slices.SortFunc(found, func(a, b userapi.Account) int { return placeOf(f, a).compare(placeOf(f, b)) })
 	users := make([]userapi.User, 0, len(found))
 	for _, a := range page(found, f.Offset, f.Limit) {
-		a.Roles = nil
+		if a = s.read(a); !f.WithRoles {
+			a.Roles = nil
+		}
 		users = append(users, a.User)
 	}
 	return users, nil
+}
+
+// place is where an account stands in a list.
+type place struct {
+	named   bool // not for the username alone
+	key, id string
+}
+
+func placeOf(f userapi.UserFilter, a userapi.Account) place {
+	switch {
+	case f.Prefix == "":
+		return place{named: true, id: a.ID}
+	case strings.HasPrefix(a.NameKey, f.Prefix):
+		return place{true, a.NameKey, a.ID}
+	}
+	return place{false, a.UsernameKey, ""}
+}
+
+func (p place) compare(q place) int {
+	if p.named != q.named {
+		if p.named {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Or(cmp.Compare(p.key, q.key), cmp.Compare(p.id, q.id))
 }
 
 // matches applies all of the filter but its scope and its place in the list.

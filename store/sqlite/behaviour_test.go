@@ -214,18 +214,25 @@ func TestLoginStatements(t *testing.T) {
 func TestStatementsUseAnIndex(t *testing.T) {
 	c := drivertest.Wrap(t, "sqlite", sqlite.DSN(filepath.Join(t.TempDir(), "users.db")))
 	db := c.Pool(t)
-	for _, s := range drivertest.Statements(t, migrated(t, db), db, c) {
+	drivertest.Plans(t, migrated(t, db), db, c, "ANALYZE", func(s drivertest.Statement) (plan string, faults []string) {
 		rows, err := db.Query("EXPLAIN QUERY PLAN "+s.Query, s.Args...)
 		require.NoError(t, err, s.Query)
+		defer rows.Close()
 		for rows.Next() {
 			var id, parent, unused int
-			var plan string
-			require.NoError(t, rows.Scan(&id, &parent, &unused, &plan))
-			if scan, ok := strings.CutPrefix(plan, "SCAN "); ok && !strings.HasPrefix(scan, "page") && !strings.HasPrefix(scan, "part") {
-				assert.Contains(t, plan, "INDEX", "a scan of a table: %s\n%s", plan, s.Query)
+			var step string
+			require.NoError(t, rows.Scan(&id, &parent, &unused, &step))
+			plan += step + "\n"
+			switch table, scans := strings.CutPrefix(step, "SCAN "); {
+			case scans && !strings.HasPrefix(table, "page") && !strings.HasPrefix(table, "part"), // what was found already
+				strings.Contains(step, "AUTOMATIC"), strings.Contains(step, "ANY("):
+				faults = append(faults, drivertest.Scans)
+			case strings.Contains(step, "TEMP B-TREE"):
+				faults = append(faults, drivertest.Sorts)
+			case strings.Contains(s.Query, "u.id > ?") && strings.HasSuffix(step, "(customer_id=?)"):
+				faults = append(faults, drivertest.Walks)
 			}
-			assert.NotContains(t, plan, "AUTOMATIC", s.Query)
 		}
-		require.NoError(t, rows.Close())
-	}
+		return plan, faults
+	})
 }

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -53,8 +54,31 @@ func (s suite) lists(t *testing.T) {
 		same(t, users, []userapi.User{want}, "users")
 		users[0].Name = "changed"
 		same(t, f.list(userapi.UserFilter{}), []userapi.User{want}, "users after the output changed")
+		same(t, f.list(userapi.UserFilter{WithRoles: true}), []userapi.User{a.User}, "users with roles")
 		f.finds(userapi.UserFilter{Scope: userapi.Scope{All: true}, NamePart: f.tag}, a)
 		f.finds(userapi.UserFilter{Scope: userapi.Scope{Customer: f.addCustomer(0)}})
+	})
+
+	t.Run("a page with roles has its users in order, and the roles of each", func(t *testing.T) {
+		f := db.tenant(t)
+		first, second := f.role(f.key("a")), f.role(f.key("b"))
+		for i, roles := range [][]userapi.Role{{second, first}, nil, {second}, {first}} {
+			f.add(func(a *userapi.Account) {
+				a.ID, a.NameKey, a.Roles = fmt.Sprintf("%s-%d", f.tag, i), fmt.Sprint("n", 9-i), roles
+			})
+		}
+		held := func(q userapi.UserFilter) (all []string) {
+			for _, u := range f.list(q) {
+				line := strings.TrimPrefix(u.ID, f.tag)
+				for _, r := range u.Roles {
+					line += " " + strings.TrimPrefix(r.Code, f.tag)
+				}
+				all = append(all, line)
+			}
+			return all
+		}
+		same(t, held(userapi.UserFilter{WithRoles: true, Limit: 3}), []string{"-0 a b", "-1", "-2 b"}, "roles by id")
+		same(t, held(userapi.UserFilter{WithRoles: true, Limit: 3, Prefix: "n"}), []string{"-3 a", "-2 b", "-1"}, "roles by name")
 	})
 
 	t.Run("filters find a part of the key, byte for byte", func(t *testing.T) {
@@ -121,7 +145,7 @@ func (s suite) lists(t *testing.T) {
 		f.finds(userapi.UserFilter{Prefix: f.tag}, bare)
 	})
 
-	t.Run("a prefix is of the name or the username, and orders by name", func(t *testing.T) {
+	t.Run("a prefix is of the name or the username alone, and orders by them", func(t *testing.T) {
 		f := db.tenant(t)
 		var want []userapi.Account
 		for i, name := range []string{"", "pa", "pa ", "paZ", "pab", "pab", "pab", "pá", "p\U0010FFFF", "zz"} {
@@ -135,15 +159,20 @@ func (s suite) lists(t *testing.T) {
 		f.add(func(a *userapi.Account) { a.NameKey = "xpa" })
 		f.add(func(a *userapi.Account) { a.NameKey, a.UsernameKey = "P", "P"+f.tag })
 		slices.SortFunc(want, func(a, b userapi.Account) int {
-			if a.NameKey != b.NameKey {
-				return strings.Compare(a.NameKey, b.NameKey)
+			if named := strings.HasPrefix(a.NameKey, "p"); named != strings.HasPrefix(b.NameKey, "p") {
+				return map[bool]int{true: -1, false: 1}[named]
+			} else if !named {
+				return strings.Compare(a.UsernameKey, b.UsernameKey)
 			}
-			return strings.Compare(a.ID, b.ID)
+			return cmp.Or(strings.Compare(a.NameKey, b.NameKey), strings.Compare(a.ID, b.ID))
 		})
 		all := ids(want, func(a userapi.Account) string { return a.ID })
 		same(t, userIDs(f.list(userapi.UserFilter{Prefix: "p"})), all, "users in the order of their names")
 		same(t, f.walk(userapi.UserFilter{Prefix: "p", Limit: 2}, nil), all, "the same page by page")
-		same(t, userIDs(f.list(userapi.UserFilter{Prefix: "p", Offset: 3, Limit: 4})), all[3:7], "the same from an offset")
+		for offset := range all {
+			same(t, userIDs(f.list(userapi.UserFilter{Prefix: "p", Offset: offset, Limit: 4})), all[offset:min(offset+4, len(all))], fmt.Sprint("the same from ", offset))
+		}
+		same(t, len(f.list(userapi.UserFilter{Prefix: "p", Offset: len(all)})), 0, "users behind the end")
 	})
 
 	t.Run("pages are complete and in order, whatever is added or deleted meanwhile", func(t *testing.T) {
@@ -229,9 +258,11 @@ func (f *tenant) walk(q userapi.UserFilter, between func()) []string {
 			f.t.Fatal("pages without end")
 		}
 		last := users[len(users)-1]
-		q.AfterID = last.ID
-		if q.Prefix != "" {
-			q.AfterName = f.read(last.ID).NameKey
+		if q.AfterID = last.ID; q.Prefix != "" {
+			a := f.read(last.ID)
+			if q.AfterName = a.NameKey; !strings.HasPrefix(a.NameKey, q.Prefix) {
+				q.AfterID, q.AfterName, q.AfterUser = "", "", a.UsernameKey
+			}
 		}
 		if between != nil {
 			between()

@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"slices"
@@ -27,7 +28,9 @@ const userColumns = `u.id, u.customer_id, COALESCE(u.email_key, '') AS email_key
 	u.last_login, u.created_at, u.updated_at`
 
 const accountColumns = userColumns + `, u.name_key, u.password_hash, u.must_change, u.pending_since IS NOT NULL AS pending, u.epoch, u.version,
-	r.id AS role_id, r.code AS role_code, r.name AS role_name`
+	` + roleColumns
+
+const roleColumns = `r.id AS role_id, r.code AS role_code, r.name AS role_name`
 
 const joinRoles = `LEFT JOIN userapi_user_roles ur ON ur.user_id = u.id LEFT JOIN userapi_roles r ON r.id = ur.role_id`
 
@@ -74,19 +77,26 @@ func (r accountRow) user() userapi.User {
 	return u
 }
 
-// account makes one account of its rows, of which there is at least one.
+// account makes one account of its rows, of which there is at least one. The roles are ordered here: for a database it is a temporary
+// table more.
 func account(rows []accountRow) userapi.Account {
 	r := rows[0]
 	a := userapi.Account{
 		User: r.user(), EmailKey: r.EmailKey, UsernameKey: r.UsernameKey, NameKey: r.NameKey,
 		PasswordHash: r.PasswordHash, MustChange: r.MustChange, Pending: r.Pending, Epoch: r.Epoch, Version: r.Version,
 	}
+	a.Roles = rolesIn(rows)
+	return a
+}
+
+func rolesIn(rows []accountRow) (roles []userapi.Role) {
 	for _, r := range rows {
 		if r.RoleID.Valid {
-			a.Roles = append(a.Roles, userapi.Role{ID: r.RoleID.String, Code: r.RoleCode.String, Name: r.RoleName.String})
+			roles = append(roles, userapi.Role{ID: r.RoleID.String, Code: r.RoleCode.String, Name: r.RoleName.String})
 		}
 	}
-	return a
+	slices.SortFunc(roles, func(a, b userapi.Role) int { return cmp.Compare(a.Code, b.Code) })
+	return roles
 }
 
 // AccountByID implements userapi.UserStore.
@@ -136,7 +146,7 @@ func (s *Store) account(ctx context.Context, scope userapi.Scope, id, value stri
 	err = s.read(ctx, func(ctx context.Context, q conn) error {
 		var rows []accountRow
 		err := q.query(ctx, &rows, `SELECT `+accountColumns+` FROM userapi_users u `+joinRoles+
-			` WHERE u.id = `+id+cond+` ORDER BY r.code`, append([]any{value}, args...)...)
+			` WHERE u.id = `+id+cond, append([]any{value}, args...)...)
 		if err != nil {
 			return err
 		}

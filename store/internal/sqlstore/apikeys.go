@@ -68,7 +68,7 @@ func (s *Store) FindKey(ctx context.Context, scope userapi.Scope, by userapi.Key
 			accountRow
 		}
 		err := q.query(ctx, &rows, `SELECT `+keyColumns+`, `+accountColumns+`
-			FROM userapi_keys k JOIN userapi_users u ON u.id = k.user_id `+joinRoles+` WHERE `+column+` = ?`+cond+` ORDER BY r.code`,
+			FROM userapi_keys k JOIN userapi_users u ON u.id = k.user_id `+joinRoles+` WHERE `+column+` = ?`+cond,
 			append([]any{value}, args...)...)
 		if err != nil {
 			return err

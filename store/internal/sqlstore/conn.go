@@ -120,10 +120,10 @@ func literal(query string, args []any) (string, error) {
 // maxStatements bounds the prepared statements, which the server pays for on every connection.
 const maxStatements = 64
 
-// statements prepares each query once. Only for the pool: who holds a connection and asks for another to prepare a
-// statement on can wait for ever.
+// statements prepares each query once, on a pool or on the transaction that holds the connection: who holds one and asks the pool for
+// another to prepare a statement on can wait for ever.
 type statements struct {
-	db    *sqlx.DB
+	db    sqlx.PreparerContext
 	mu    sync.Mutex
 	known map[string]*sqlx.Stmt
 }
@@ -139,7 +139,7 @@ func (s *statements) get(ctx context.Context, query string) *sqlx.Stmt {
 	if stmt != nil || full {
 		return stmt
 	}
-	fresh, err := s.db.PreparexContext(ctx, query)
+	fresh, err := sqlx.PreparexContext(ctx, s.db, query)
 	if err != nil {
 		return nil
 	}

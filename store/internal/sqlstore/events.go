@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/userapi/userapi"
@@ -52,6 +53,7 @@ func (s *Store) ListEvents(ctx context.Context, f userapi.EventFilter) ([]userap
 		if err := q.query(ctx, &rows, query, args...); err != nil {
 			return err
 		}
+		slices.SortFunc(rows, func(a, b eventRow) int { return cmp.Compare(b.ID, a.ID) }) // newest first
 		found = nil
 		for _, r := range rows {
 			found = append(found, userapi.Event{
@@ -91,7 +93,7 @@ func (s *Store) events(f userapi.EventFilter) (query string, args []any) {
 		where.and(`e.kind IN (?`+strings.Repeat(`, ?`, len(kinds)-1)+`)`, kinds...)
 	}
 	page := `SELECT e.id AS found FROM userapi_events e` + s.d.Index(index) + ` WHERE 1 = 1` + where.sql + ` ORDER BY e.id DESC LIMIT ?`
-	return `SELECT ` + eventColumns + ` FROM (` + page + `) page JOIN userapi_events ON id = page.found ORDER BY id DESC`, append(where.args, f.Limit)
+	return `SELECT ` + eventColumns + ` FROM (` + page + `) page JOIN userapi_events ON id = page.found`, append(where.args, f.Limit)
 }
 
 // PruneEvents implements userapi.EventStore.

@@ -1,27 +1,73 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"github.com/userapi/userapi"
 )
 
 // ListUsers implements userapi.UserStore.
-func (s *Store) ListUsers(ctx context.Context, f userapi.UserFilter) ([]userapi.User, error) {
-	query, args := s.list(f)
-	var users []userapi.User
-	err := s.read(ctx, func(ctx context.Context, q conn) error {
-		var rows []accountRow
-		if err := q.query(ctx, &rows, query, args...); err != nil {
+func (s *Store) ListUsers(ctx context.Context, f userapi.UserFilter) (users []userapi.User, err error) {
+	err = s.read(ctx, func(ctx context.Context, q conn) error {
+		if f.Prefix == "" {
+			users, err = s.page(ctx, q, f, s.byID(f))
 			return err
 		}
-		users = nil
-		for _, r := range rows {
-			users = append(users, r.user())
-		}
-		return nil
+		users, err = s.prefixed(ctx, q, f)
+		return err
 	})
 	return users, err
+}
+
+// prefixed asks for those who have the prefix in the username alone only where the page has room for them: each half is a range of an
+// index in its order, and a page of the first does not walk the other.
+func (s *Store) prefixed(ctx context.Context, q conn, f userapi.UserFilter) (users []userapi.User, err error) {
+	if f.AfterUser == "" {
+		byName := s.byName(f)
+		if users, err = s.page(ctx, q, f, byName); err != nil || len(users) == f.Limit {
+			return users, err
+		}
+		if f.Offset > 0 && len(users) == 0 {
+			var skipped []int
+			if err := q.query(ctx, &skipped, `SELECT COUNT(*) FROM userapi_users u`+byName.index+` WHERE 1 = 1`+byName.sql, byName.args...); err != nil {
+				return nil, err
+			}
+			f.Offset -= skipped[0]
+		} else {
+			f.Offset = 0
+		}
+		f.Limit -= len(users)
+	}
+	rest, err := s.page(ctx, q, f, s.byUsername(f))
+	return append(users, rest...), err
+}
+
+// page finds the ids of a page in an index that covers its conditions, and only then reads the rows. They come in any order.
+func (s *Store) page(ctx context.Context, q conn, f userapi.UserFilter, r listRange) ([]userapi.User, error) {
+	columns, roles := userColumns+`, u.name_key`, ``
+	if f.WithRoles {
+		columns, roles = columns+`, `+roleColumns, joinRoles
+	}
+	var rows []accountRow
+	err := q.query(ctx, &rows, `SELECT `+columns+` FROM (SELECT u.id FROM userapi_users u`+r.index+` WHERE 1 = 1`+r.sql+
+		` ORDER BY `+r.order+` LIMIT ? OFFSET ?) page JOIN userapi_users u ON u.id = page.id `+roles, append(r.args, f.Limit, f.Offset)...)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(rows, func(a, b accountRow) int { return cmp.Or(cmp.Compare(r.key(a), r.key(b)), cmp.Compare(a.ID, b.ID)) })
+	var users []userapi.User
+	for len(rows) > 0 {
+		n := 1
+		for n < len(rows) && rows[n].ID == rows[0].ID {
+			n++
+		}
+		u := rows[0].user()
+		u.Roles = rolesIn(rows[:n])
+		users, rows = append(users, u), rows[n:]
+	}
+	return users, nil
 }
 
 // conditions is a WHERE clause on userapi_users u that grows.
@@ -35,19 +81,14 @@ func (c *conditions) and(cond string, args ...any) {
 	c.args = append(c.args, args...)
 }
 
-// list finds the ids of the page in an index that covers its conditions, and only then reads the rows.
-func (s *Store) list(f userapi.UserFilter) (query string, args []any) {
-	order := "u.id"
-	if f.Prefix == "" {
-		query, args = s.pageByID(f)
-	} else {
-		order = "u.name_key, u.id"
-		query, args = s.pageByName(f)
-	}
-	return `SELECT ` + userColumns + ` FROM (` + query + `) page JOIN userapi_users u ON u.id = page.id ORDER BY ` + order, args
+// listRange is a part of an index in its order.
+type listRange struct {
+	conditions
+	index, order string
+	key          func(accountRow) string // what the order goes by, before the id
 }
 
-func (s *Store) pageByID(f userapi.UserFilter) (query string, args []any) {
+func (s *Store) byID(f userapi.UserFilter) listRange {
 	where := filtered(f)
 	if f.AfterID != "" {
 		where.and(`u.id > ?`, f.AfterID)
@@ -56,37 +97,44 @@ func (s *Store) pageByID(f userapi.UserFilter) (query string, args []any) {
 	if f.Scope.All {
 		index = "PRIMARY"
 	}
-	return `SELECT u.id FROM userapi_users u` + s.d.Index(index) + ` WHERE 1 = 1` + where.sql + ` ORDER BY u.id LIMIT ? OFFSET ?`,
-		append(where.args, f.Limit, f.Offset)
+	return listRange{where, s.d.Index(index), `u.id`, func(r accountRow) string { return r.ID }}
 }
 
-// pageByName merges who begins with the prefix by name and who does so by username alone: each is a range of an index.
-func (s *Store) pageByName(f userapi.UserFilter) (query string, args []any) {
-	byName, byUsername := filtered(f), filtered(f)
-	const name, username = `u.name_key >= ?`, `u.username_key >= ?`
-	if end := behindPrefix(f.Prefix); end != "" {
-		byName.and(name+` AND u.name_key < ?`, f.Prefix, end)
-		byUsername.and(username+` AND u.username_key < ? AND NOT (`+name+` AND u.name_key < ?)`, f.Prefix, end, f.Prefix, end)
-	} else {
-		byName.and(name, f.Prefix)
-		byUsername.and(username+` AND NOT (`+name+`)`, f.Prefix, f.Prefix)
+func (s *Store) byName(f userapi.UserFilter) listRange {
+	where := filtered(f)
+	where.begins(`u.name_key`, f.Prefix)
+	if f.AfterID != "" {
+		where.and(`u.name_key >= ? AND (u.name_key > ? OR u.id > ?)`, f.AfterName, f.AfterName, f.AfterID)
 	}
-	part := func(where conditions, index string) string {
-		if f.AfterID != "" {
-			where.and(`u.name_key >= ? AND (u.name_key > ? OR u.id > ?)`, f.AfterName, f.AfterName, f.AfterID)
-		}
-		if f.Scope.All { // no index begins with a name
-			index = ""
-		} else {
-			index = s.d.Index(index)
-		}
-		args = append(args, append(where.args, f.Limit+f.Offset)...)
-		return `SELECT id, name_key FROM (SELECT u.id, u.name_key FROM userapi_users u` + index + ` WHERE 1 = 1` + where.sql +
-			` ORDER BY u.name_key, u.id LIMIT ?) part`
+	index := ""
+	if !f.Scope.All { // no index begins with a name
+		index = s.d.Index("userapi_users_by_name")
 	}
-	query = `SELECT id FROM (` + part(byName, "userapi_users_by_name") + ` UNION ALL ` + part(byUsername, "userapi_users_by_username") +
-		`) parts ORDER BY name_key, id LIMIT ? OFFSET ?`
-	return query, append(args, f.Limit, f.Offset)
+	return listRange{where, index, `u.name_key, u.id`, func(r accountRow) string { return r.NameKey }}
+}
+
+func (s *Store) byUsername(f userapi.UserFilter) listRange {
+	where := filtered(f)
+	where.begins(`u.username_key`, f.Prefix)
+	var named conditions
+	named.begins(`u.name_key`, f.Prefix)
+	where.and(`NOT (1 = 1`+named.sql+`)`, named.args...)
+	if f.AfterUser != "" {
+		where.and(`u.username_key > ?`, f.AfterUser)
+	}
+	index := s.d.Index("userapi_users_by_username")
+	if f.Scope.All {
+		index = ""
+	}
+	return listRange{where, index, `u.username_key`, func(r accountRow) string { return r.UsernameKey }}
+}
+
+// begins is the range of texts that begin with prefix.
+func (c *conditions) begins(column, prefix string) {
+	c.and(column+` >= ?`, prefix)
+	if end := behindPrefix(prefix); end != "" {
+		c.and(column+` < ?`, end)
+	}
 }
 
 // filtered is what every page asks for. INSTR compares literally, so nothing has to be escaped, and texts are bytes here.

@@ -24,7 +24,7 @@ func (s *Store) AccountForLogin(ctx context.Context, id userapi.Identifier, name
 		}
 		err := q.query(ctx, &rows, `SELECT `+accountColumns+`, `+mark+` AS first_mark, `+mark+` AS second_mark,
 			(SELECT COUNT(*) FROM userapi_limits WHERE limit_key > `+of+` AND limit_key < `+s.d.Concat(`'known/'`, `u.id`, `'0'`)+`) AS marked
-			FROM userapi_users u `+joinRoles+` WHERE u.id = `+called(column)+` ORDER BY r.code`, names[0], names[1], id.Value)
+			FROM userapi_users u `+joinRoles+` WHERE u.id = `+called(column), names[0], names[1], id.Value)
 		if err != nil {
 			return err
 		}

@@ -137,7 +137,7 @@ func (s *Store) SessionByID(ctx context.Context, id string) (sa userapi.SessionA
 			accountRow
 		}
 		err := q.query(ctx, &rows, `SELECT `+sessionColumns+`, `+accountColumns+`
-			FROM userapi_sessions s JOIN userapi_users u ON u.id = s.user_id `+joinRoles+` WHERE s.id = ? ORDER BY r.code`, id)
+			FROM userapi_sessions s JOIN userapi_users u ON u.id = s.user_id `+joinRoles+` WHERE s.id = ?`, id)
 		if err != nil {
 			return err
 		}

@@ -85,7 +85,11 @@ func New(db *sql.DB, d Dialect) *Store {
 // WithTx binds a Store to a transaction of the host. base is what Base returns.
 func (s *Store) WithTx(tx *sql.Tx, base userapi.Store) userapi.TxStore {
 	bound := *s
-	bound.host = &conn{q: &sqlx.Tx{Tx: tx, Mapper: s.db.Mapper}, binary: s.d.Binary}
+	in := &sqlx.Tx{Tx: tx, Mapper: s.db.Mapper}
+	bound.host = &conn{q: in, binary: s.d.Binary}
+	if s.d.Embedded { // elsewhere that is not safe: see literal
+		bound.host.prepared = &statements{db: in}
+	}
 	return &txStore{Store: &bound, base: base}
 }
 
