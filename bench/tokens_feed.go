@@ -107,7 +107,7 @@ func revocations(r *Run) error {
 // nodes lets ten APIs share a store for some time of a clock of their own: one request each every 10 ms.
 func nodes(r *Run, st *sqlite.Store, db *sql.DB, counts *counter, live int) error {
 	const number, each = 10, 10 * time.Millisecond
-	lasts := time.Duration(r.Few(150, 70)) * time.Second
+	const lasts = 70 * time.Second // longer than the minute after which all is read again
 	var ahead atomic.Int64
 	now := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	var asked []*harness
