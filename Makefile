@@ -3,7 +3,7 @@
 
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help test check bench gosec databases
+.PHONY: help test check bench gosec databases cluster-test
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -25,6 +25,11 @@ bench: ## measures beside limit and peers and writes docs/performance anew; on a
 # see the bounds that numbers were parsed under, and G304 takes the operator's own files for an attacker's.
 gosec: ## one more look for known mistakes
 	go run github.com/securego/gosec/v2/cmd/gosec@v2.30.0 -quiet -exclude=G101,G104,G115,G304 -exclude-dir=internal/drivertest -exclude-dir=store/storetest ./...
+
+# Not part of test: it takes minutes, and the packages mariadb-server, galera-4 and rsync.
+cluster-test: ## the MySQL store on a Galera cluster of three nodes that it starts itself
+	@./.ci/install-databases cluster
+	USERAPI_TEST_CLUSTER=1 go test -count 1 -run Cluster -timeout 10m ./store/mysql
 
 databases:
 	@./.ci/install-databases
