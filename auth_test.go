@@ -1007,3 +1007,16 @@ func TestAuthenticate_looks_a_doubtful_session_up_once_a_minute(t *testing.T) {
 	check()
 	assert.Equal(t, 2, reads)
 }
+
+// Columns of a database have as many.
+func TestActor_says_where_from_in_bounds(t *testing.T) {
+	w := newWorld(t, nil)
+	anna := w.user("default", "anna")
+	from := userapi.Anonymous().From(strings.Repeat("a", 100), strings.Repeat("ü", 300))
+	_, _, err := w.Auth.Login(ctx, from, userapi.LoginRequest{Identifier: "anna", Password: password})
+	require.NoError(t, err)
+	open, err := w.Sessions.List(ctx, userapi.System(), anna.ID)
+	require.NoError(t, err)
+	require.Len(t, open, 1)
+	assert.Equal(t, []string{strings.Repeat("a", 64), strings.Repeat("ü", 127)}, []string{open[0].Address, open[0].UserAgent})
+}
