@@ -3,7 +3,7 @@
 
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help test check gosec mutate databases
+.PHONY: help test check gosec mutate timing databases
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -26,6 +26,10 @@ gosec: ## one more look for known mistakes
 mutate: ## break one thing at a time where it matters most, and see which defects no test notices
 	go run ./internal/mutate -n 50 -seed $${SEED:-1} tokens.go auth.go password.go actor.go limits.go limits_owner.go limits_process.go challenges.go revocations.go \
 		memberships.go apikeys.go apikeys_check.go httpadapter/guards.go httpadapter/middleware.go httpadapter/ratelimit.go
+
+# Ten minutes, and worth as much as the machine is quiet.
+timing: ## measure whether the time of an answer tells something, and write docs/timing.md
+	go run ./internal/timing -o docs/timing.md
 
 databases:
 	@./.ci/install-databases
