@@ -3,7 +3,7 @@
 
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help test check bench gosec databases cluster-test
+.PHONY: help test check bench gosec mutate timing databases cluster-test
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -30,6 +30,15 @@ gosec: ## one more look for known mistakes
 cluster-test: ## the MySQL store on a Galera cluster of three nodes that it starts itself
 	@./.ci/install-databases cluster
 	USERAPI_TEST_CLUSTER=1 go test -count 1 -run Cluster -timeout 10m ./store/mysql
+
+# Half an hour on two quiet cores; another sample by another seed. What survives wants a test, or is no defect.
+mutate: ## break one thing at a time where it matters most, and see which defects no test notices
+	go run ./internal/mutate -n 50 -seed $${SEED:-1} tokens.go auth.go password.go actor.go limits.go limits_owner.go limits_process.go challenges.go revocations.go \
+		memberships.go apikeys.go apikeys_check.go httpadapter/guards.go httpadapter/middleware.go httpadapter/ratelimit.go
+
+# Ten minutes, and worth as much as the machine is quiet.
+timing: ## measure whether the time of an answer tells something, and write docs/timing.md
+	go run ./internal/timing -o docs/timing.md
 
 databases:
 	@./.ci/install-databases
