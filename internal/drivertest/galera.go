@@ -130,6 +130,19 @@ func (c *Cluster) Synced(i, n int) error {
 	return fmt.Errorf("node %d is %q in a cluster of %q:\n%s", i, state, size, log[max(0, len(log)-4000):])
 }
 
+// Restore lets node i serve that has lost the majority: it alone is the cluster then, until others join it.
+func (c *Cluster) Restore(i int) error {
+	db, err := sql.Open("mysql", c.Nodes[i].Config("").FormatDSN())
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if _, err := db.Exec("SET GLOBAL wsrep_provider_options = 'pc.bootstrap=YES'"); err != nil {
+		return err
+	}
+	return c.Synced(i, 1)
+}
+
 // Stop ends all nodes and removes their data.
 func (c *Cluster) Stop() {
 	for _, m := range c.Nodes {

@@ -17,14 +17,20 @@ import (
 // clusters says that the tests which start a Galera cluster are to run: make cluster-test.
 const clusters = "USERAPI_TEST_CLUSTER"
 
-// What rests on a lock or a snapshot alone passes on one server, and fails here.
-func TestClusterStore(t *testing.T) {
+func startCluster(t *testing.T) *drivertest.Cluster {
+	t.Helper()
 	if os.Getenv(clusters) == "" {
 		t.Skip(clusters + " is not set")
 	}
 	c, err := drivertest.NewCluster(3)
 	require.NoError(t, err)
 	t.Cleanup(c.Stop)
+	return c
+}
+
+// What rests on a lock or a snapshot alone passes on one server, and fails here.
+func TestClusterStore(t *testing.T) {
+	c := startCluster(t)
 	var turn atomic.Int64
 	storetest.Test(t, func(t *testing.T) (userapi.Store, userapi.Store) {
 		i := int(turn.Add(1))
