@@ -112,6 +112,7 @@ var (
 		1047,                                           // the node is not ready: it has left its cluster
 		1053,                                           // server shutdown
 		1077, 1079, 1080, 1152, 1158, 1159, 1160, 1161, // the connection was ended
+		1180, // error during COMMIT: a node that has just left its cluster
 		1927, // connection was killed
 		4031, // disconnected for inactivity
 	}
