@@ -44,6 +44,9 @@ func runWrites(r *Run) error {
 		if err := asks(r, few); err != nil {
 			return err
 		}
+		if err := topUps(r, few); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -289,4 +292,31 @@ func asks(r *Run, d *database) error {
 	}
 	r.Add(Section{Title: d.title("how often the database is asked"), Rows: rows})
 	return nil
+}
+
+// topUps is what each node asks twice a second: the revocations of the last 15 seconds, most of which it knows.
+func topUps(r *Run, d *database) error {
+	const most = 3_000
+	base := time.Now().Add(24 * time.Hour).UnixMilli()
+	err := d.insert(r, `userapi_revocations (id, kind, subject, below_epoch, written_at, expires_at)`, most, func(i int) []any {
+		return []any{fmt.Sprintf("feed%022d", i), 1, sessionID(i), 0, base + int64(i), base + 3600_000}
+	})
+	if err != nil {
+		return err
+	}
+	var cases []*Case
+	for _, n := range []int{0, 30, 300, most} {
+		cases = append(cases, &Case{Name: fmt.Sprintf("%s revocations in 15 s, %s a second", count(float64(n)), count(float64(n)/15)), Do: func() error {
+			live, _, err := d.store.Revocations(r, base+int64(most-n))
+			if err == nil && len(live) != n {
+				err = fmt.Errorf("%d rows instead of %d", len(live), n)
+			}
+			return err
+		}})
+	}
+	_, err = r.Measure(Contest{
+		Title: d.title("a top-up of the revocation feed"), Cases: cases, Rates: true, Rounds: 60, NoAllocs: true,
+		Text: "Two statements: the clock, and the rows. docs/scaling.md reckons with them.",
+	})
+	return err
 }
