@@ -3,7 +3,7 @@
 
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help test check bench gosec databases
+.PHONY: help test check bench gosec mutate timing databases cluster-test
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -25,6 +25,20 @@ bench: ## measures beside limit and peers and writes docs/performance anew; on a
 # see the bounds that numbers were parsed under, and G304 takes the operator's own files for an attacker's.
 gosec: ## one more look for known mistakes
 	go run github.com/securego/gosec/v2/cmd/gosec@v2.30.0 -quiet -exclude=G101,G104,G115,G304 -exclude-dir=internal/drivertest -exclude-dir=store/storetest ./...
+
+# Not part of test: it takes minutes, and the packages mariadb-server, galera-4 and rsync.
+cluster-test: ## the MySQL store on a Galera cluster of three nodes that it starts itself
+	@./.ci/install-databases cluster
+	USERAPI_TEST_CLUSTER=1 go test -count 1 -run Cluster -timeout 10m ./store/mysql
+
+# Half an hour on two quiet cores; another sample by another seed. What survives wants a test, or is no defect.
+mutate: ## break one thing at a time where it matters most, and see which defects no test notices
+	go run ./internal/mutate -n 50 -seed $${SEED:-1} tokens.go auth.go password.go actor.go limits.go limits_owner.go limits_process.go challenges.go revocations.go \
+		memberships.go apikeys.go apikeys_check.go httpadapter/guards.go httpadapter/middleware.go httpadapter/ratelimit.go
+
+# Ten minutes, and worth as much as the machine is quiet.
+timing: ## measure whether the time of an answer tells something, and write docs/timing.md
+	go run ./internal/timing -o docs/timing.md
 
 databases:
 	@./.ci/install-databases

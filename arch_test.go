@@ -29,6 +29,8 @@ var mayImport = map[string]struct {
 	"store/storetest":                           {[]string{"."}, []string{"net/http", "database/sql", "github.com/stretchr"}},
 	"store/internal/sqlstore":                   {[]string{"."}, []string{"net/http", "github.com/go-sql-driver", "modernc.org", "github.com/mattn", "testing"}},
 	"internal/drivertest":                       {[]string{"."}, []string{"net/http"}},
+	"internal/mutate":                           {nil, []string{"net/http", "database/sql", "testing"}},
+	"internal/timing":                           {[]string{".", "httpadapter", "store/sqlite", "verification/dummy"}, []string{"testing"}},
 	"internal/securitycases":                    {nil, []string{"net/http", "database/sql", "testing"}},
 	"store/sqlite":                              {[]string{".", "store/internal/sqlstore"}, []string{"net/http", "modernc.org", "github.com/mattn", "testing"}},
 	"store/mysql":                               {[]string{".", "store/internal/sqlstore"}, []string{"net/http", "modernc.org", "testing"}},

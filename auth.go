@@ -38,12 +38,13 @@ func (a *Auth) Login(ctx context.Context, actor Actor, r LoginRequest) (User, To
 	var attempt taken
 	var checked string // the hash the password was checked against
 	for try := range maxTries {
-		acc, subject, err := a.loginAccount(ctx, r.Identifier)
+		found, subject, err := a.loginAccount(ctx, actor, r.Identifier)
 		if err != nil {
 			return User{}, Tokens{}, err
 		}
+		acc := found.Account
 		if try == 0 {
-			if attempt, err = a.takeOwn(ctx, LimitLogin, actor, acc, subject); err != nil {
+			if attempt, err = a.takeLogin(ctx, actor, found, subject); err != nil {
 				return User{}, Tokens{}, a.limited(ctx, actor, acc.User, LimitLogin, subject, err)
 			}
 			defer attempt.end(ctx)
@@ -84,16 +85,17 @@ func (a *Auth) Login(ctx context.Context, actor Actor, r LoginRequest) (User, To
 
 // loginAccount finds the account of an identifier and the one text its attempts are counted under: whatever the
 // spelling, and whichever of the account's identifiers, so that an account has one budget and not three. (Whoever uses
-// one up can see which other identifiers are used up with it; that is the price.) An unknown identifier gives a zero
-// Account.
-func (c *core) loginAccount(ctx context.Context, identifier string) (Account, string, error) {
+// one up can see which other identifiers are used up with it; that is the price.) It also reads whether the account knows
+// the actor's address. An unknown identifier gives a zero MarkedAccount.
+func (c *core) loginAccount(ctx context.Context, actor Actor, identifier string) (MarkedAccount, string, error) {
 	id, ok := parseIdentifier(identifier)
 	if !ok {
-		return Account{}, "?" + foldForSearch(cutText(identifier, 320)), nil
+		return MarkedAccount{}, "?" + foldForSearch(cutText(identifier, 320)), nil
 	}
-	acc, err := c.store.AccountByIdentifier(ctx, Scope{All: true}, id)
+	block := actor.AddressBlock()
+	acc, err := c.store.AccountForLogin(ctx, id, [2]string{c.mark(block, knownByLogin), c.mark(block, knownByReset)})
 	if errors.Is(err, ErrNotFound) {
-		return Account{}, "?" + id.Value, nil
+		return MarkedAccount{}, "?" + id.Value, nil
 	}
 	return acc, "#" + acc.ID, err
 }

@@ -3,6 +3,8 @@ package userapi_test
 import (
 	"context"
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -442,6 +444,10 @@ func TestIssueTokens_is_the_hosts_alone(t *testing.T) {
 	assert.Equal(t, []string{"sso"}, id.Methods())
 	_, _, err = w.Auth.IssueTokens(ctx, userapi.System(), "nobody", "sso")
 	assert.ErrorIs(t, err, userapi.ErrNotFound)
+	for n, wanted := range map[int]error{0: userapi.ErrInvalid, 8: nil, 9: userapi.ErrInvalid} {
+		_, _, err = w.Auth.IssueTokens(ctx, userapi.System(), anna.ID, slices.Repeat([]string{"sso"}, n)...)
+		assert.ErrorIs(t, err, wanted, n)
+	}
 	_, err = w.Users.Deactivate(ctx, userapi.System(), anna.ID)
 	require.NoError(t, err)
 	_, _, err = w.Auth.IssueTokens(ctx, userapi.System(), anna.ID, "sso")
@@ -616,6 +622,54 @@ func TestZeroActor_may_do_nothing(t *testing.T) {
 	var nobody *userapi.Identity
 	_, err = w.Users.ByID(ctx, nobody.Actor(), anna.ID)
 	fails(err)
+	identity := reflect.ValueOf(nobody)
+	for i := range identity.NumMethod() {
+		if method := identity.Method(i); method.Type().NumIn() == 0 {
+			assert.True(t, method.Call(nil)[0].IsZero() || method.Call(nil)[0].Len() == 0, identity.Type().Method(i).Name)
+		}
+	}
+}
+
+// Who is overtaken once tries again; who is overtaken every time says that it did not happen.
+func TestNouns_that_are_overtaken(t *testing.T) {
+	o := newOffice(t, nil)
+	anna := o.user("default", "anna")
+	link := o.resetToken("anna@example.com")
+	left := 0
+	overtaken := func() error {
+		if left--; left >= 0 {
+			return userapi.ErrChanged
+		}
+		return nil
+	}
+	api := o.second(func(c *userapi.Config) {
+		c.Store = &faulty{Store: o.store, insertSession: overtaken, changeUser: overtaken}
+		c.Verification.Mail = o.box
+	})
+	for _, call := range []struct {
+		name string
+		call func() error
+	}{
+		{"login", func() error {
+			_, _, err := api.Auth.Login(ctx, anonymous(), userapi.LoginRequest{Identifier: "anna", Password: password})
+			return err
+		}},
+		{"issue tokens", func() error {
+			_, _, err := api.Auth.IssueTokens(ctx, userapi.System(), anna.ID, "sso")
+			return err
+		}},
+		{"change", func() error {
+			_, _, err := api.Users.Change(ctx, userapi.System(), anna.ID, userapi.UserChange{Name: ptr("Anna")})
+			return err
+		}},
+		{"reset", func() error { return api.Passwords.Reset(ctx, anonymous(), link, another) }},
+	} {
+		left = 1000
+		assert.ErrorIs(t, call.call(), userapi.ErrUnavailable, call.name)
+		left = 1
+		assert.NoError(t, call.call(), call.name)
+		assert.Negative(t, left, call.name)
+	}
 }
 
 func TestSessions_RevokeAll_reaches_what_a_clock_ahead_has_issued(t *testing.T) {
@@ -952,4 +1006,17 @@ func TestAuthenticate_looks_a_doubtful_session_up_once_a_minute(t *testing.T) {
 	check()
 	check()
 	assert.Equal(t, 2, reads)
+}
+
+// Columns of a database have as many.
+func TestActor_says_where_from_in_bounds(t *testing.T) {
+	w := newWorld(t, nil)
+	anna := w.user("default", "anna")
+	from := userapi.Anonymous().From(strings.Repeat("a", 100), strings.Repeat("ü", 300))
+	_, _, err := w.Auth.Login(ctx, from, userapi.LoginRequest{Identifier: "anna", Password: password})
+	require.NoError(t, err)
+	open, err := w.Sessions.List(ctx, userapi.System(), anna.ID)
+	require.NoError(t, err)
+	require.Len(t, open, 1)
+	assert.Equal(t, []string{strings.Repeat("a", 64), strings.Repeat("ü", 127)}, []string{open[0].Address, open[0].UserAgent})
 }

@@ -490,9 +490,9 @@ func (r *recording) TakeLimits(ctx context.Context, now time.Time, takes []usera
 	return r.Store.TakeLimits(ctx, now, takes)
 }
 
-func (r *recording) AccountByIdentifier(ctx context.Context, s userapi.Scope, id userapi.Identifier) (userapi.Account, error) {
-	r.calls = append(r.calls, "AccountByIdentifier")
-	return r.Store.AccountByIdentifier(ctx, s, id)
+func (r *recording) AccountForLogin(ctx context.Context, id userapi.Identifier, marks [2]string) (userapi.MarkedAccount, error) {
+	r.calls = append(r.calls, "AccountForLogin")
+	return r.Store.AccountForLogin(ctx, id, marks)
 }
 
 func TestReset_E05_known_and_unknown_cost_the_same_writes(t *testing.T) {

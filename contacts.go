@@ -101,13 +101,14 @@ func (c *core) poseEmail(ctx context.Context, actor Actor, q asked) (Outgoing, e
 		return out, err
 	}
 	owner, err := c.store.AccountByIdentifier(ctx, Scope{All: true}, Identifier{EmailIdentifier, q.target})
-	if errors.Is(err, ErrNotFound) || err == nil && owner.Pending { // what was never activated gives way to a proof
-		return out, nil
-	}
-	if err != nil {
+	taken := err == nil && !owner.Pending // what was never activated gives way to a proof
+	if err != nil && !errors.Is(err, ErrNotFound) {
 		return out, err
 	}
-	out.Messages, err = c.notify(ctx, actor, owner.User, owner.EmailKey, NoticeEmailTaken)
+	notice, err := c.notify(ctx, actor, owner.User, q.target, NoticeEmailTaken) // made either way: that takes time
+	if taken {
+		out.Messages = notice
+	}
 	return out, err
 }
 

@@ -30,34 +30,42 @@ type guarded struct {
 	name    string
 	actor   Actor
 	account Account   // zero = there is none
-	known   time.Time // until when the address is known
+	known   time.Time // until when the address is known by a login
+	full    bool      // perhaps as many addresses are known as may be
 }
 
-// takeOwn is take for what guards an account; subject is that of loginAccount. For names that nobody has it does the same.
-func (c *core) takeOwn(ctx context.Context, name string, actor Actor, acc Account, subject string) (taken, error) {
+// takeLogin is take for a login; subject is that of loginAccount. For names that nobody has it does the same.
+func (c *core) takeLogin(ctx context.Context, actor Actor, acc MarkedAccount, subject string) (taken, error) {
+	now := c.nowMillis()
+	known := acc.Until[0].After(now) || acc.Until[1].After(now)
+	return c.takeGuarded(ctx, subject, known, guarded{name: LimitLogin, actor: actor, account: acc.Account, known: acc.Until[0], full: acc.Marked >= maxKnown})
+}
+
+// takeOwn is take for what else guards an account. A mailbox is no second factor: what is known by a reset does not count.
+func (c *core) takeOwn(ctx context.Context, name string, actor Actor, acc Account) (taken, error) {
 	if c.bound != nil {
 		return taken{core: c}, ErrInTx
 	}
-	who, owner := counted{account: subject}, &guarded{name: name, actor: actor, account: acc}
+	o := guarded{name: name, actor: actor, account: acc, full: true}
 	if block := actor.AddressBlock(); block != "" && c.guards(name) {
-		login, reset := c.markKey(subject, block, knownByLogin), c.markKey(subject, block, knownByReset)
-		keys := []string{login, reset}
-		if name != LimitLogin { // a mailbox is no second factor
-			keys = keys[:1]
-		}
-		marks, err := c.store.ReadLimits(ctx, c.nowMillis(), keys)
+		marks, err := c.store.ReadLimits(ctx, c.nowMillis(), []string{MarksOf(acc.ID) + c.mark(block, knownByLogin)})
 		if err != nil {
 			return taken{core: c}, err
 		}
 		for _, m := range marks {
-			who.account, who.known = subject+"\x00"+block, true
-			if m.Key == login {
-				owner.known = m.EndsAt
-			}
+			o.known = m.EndsAt
 		}
 	}
-	t, err := c.take(ctx, name, actor, who)
-	t.owner = owner
+	return c.takeGuarded(ctx, "#"+acc.ID, !o.known.IsZero(), o)
+}
+
+func (c *core) takeGuarded(ctx context.Context, subject string, known bool, o guarded) (taken, error) {
+	who := counted{account: subject, known: known}
+	if known {
+		who.account += "\x00" + o.actor.AddressBlock()
+	}
+	t, err := c.take(ctx, o.name, o.actor, who)
+	t.owner = &o
 	return t, err
 }
 
@@ -71,12 +79,8 @@ const (
 	knownByReset = "reset" // good for logins alone
 )
 
-// markKey remembers an address of an account, as limitKey does. The keys of one account begin alike.
-func (c *core) markKey(subject, block, how string) string {
-	return c.markKeys(subject) + c.keyed("address\x00"+how+"\x00"+subject+"\x00"+block)
-}
-
-func (c *core) markKeys(subject string) string { return "known:" + c.keyed("known\x00"+subject) + ":" }
+// mark names an address of an account, as limitKey does.
+func (c *core) mark(block, how string) string { return c.keyed("address\x00" + how + "\x00" + block) }
 
 // keyed is a hash that nobody makes without the secret: the texts are personal data.
 func (c *core) keyed(text string) string {
@@ -85,34 +89,37 @@ func (c *core) keyed(text string) string {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:18])
 }
 
-// remember is the mark of an address, nil where no limit would ask for it.
-func (c *core) remember(actor Actor, userID, how string) []LimitReturn {
+// remember is the mark of an address, nil where no limit would ask for it. full: there may be no room for it.
+func (c *core) remember(actor Actor, userID, how string, full bool) []LimitReturn {
 	block := actor.AddressBlock()
 	if block == "" || !c.guards(LimitLogin) && !c.guards(LimitPassword) && !c.guards(LimitSecondFactor) {
 		return nil
 	}
-	subject := "#" + userID
-	return []LimitReturn{{Key: c.markKey(subject, block, how), Mark: &LimitMark{Until: c.nowMillis().Add(knownFor), Of: c.markKeys(subject), Cap: maxKnown}}}
+	mark := LimitMark{Until: c.nowMillis().Add(knownFor), Of: MarksOf(userID)}
+	if full {
+		mark.Cap = maxKnown
+	}
+	return []LimitReturn{{Key: mark.Of + c.mark(block, how), Mark: &mark}}
 }
 
 // settles is what goes back with the write that opens a session, and the mark of where it was opened.
 func (c *core) settles(actor Actor, s Session, attempt *taken) (returns []LimitReturn) {
-	lasting := time.Time{}
+	lasting, full := time.Time{}, true
 	if attempt != nil {
 		returns = attempt.returns(succeeded)
-		if attempt.owner != nil {
-			lasting = attempt.owner.known
+		if o := attempt.owner; o != nil {
+			lasting, full = o.known, o.full
 		}
 	}
 	if s.Step == "" && lasting.Before(c.nowMillis().Add(knownAfter)) {
-		returns = append(returns, c.remember(actor, s.UserID, knownByLogin)...)
+		returns = append(returns, c.remember(actor, s.UserID, knownByLogin, full)...)
 	}
 	return returns
 }
 
 // letIn lets the owner log in who has just reset the password, whatever others go on doing.
 func (c *core) letIn(ctx context.Context, actor Actor, userID string) {
-	returns := c.remember(actor, userID, knownByReset)
+	returns := c.remember(actor, userID, knownByReset, true)
 	for _, limit := range c.cfg.Limits[LimitLogin] {
 		if limit.Per == PerAccount {
 			returns = append(returns, LimitReturn{Key: c.limitKey(LimitLogin, limit, "#"+userID), Clear: true})

@@ -5,6 +5,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -135,4 +136,15 @@ func TestTake_J05_how_many_attempts_are_under_way(t *testing.T) {
 		one.release()
 	}
 	assert.Empty(t, api.core.gate.keys, "J08: nothing is kept of what is over")
+}
+
+func TestGate_J08_refusals_that_are_remembered_are_bounded(t *testing.T) {
+	g, now := &gate{noted: map[string]time.Time{}}, time.Now()
+	for i := range maxNoted {
+		require.True(t, g.first(strconv.Itoa(i), now, time.Minute))
+	}
+	assert.False(t, g.first("one more", now, time.Minute), "none is news while there is no room")
+	assert.Len(t, g.noted, maxNoted)
+	assert.True(t, g.first("one more", now.Add(time.Minute), time.Minute))
+	assert.Len(t, g.noted, 1, "what is over was forgotten")
 }

@@ -2,19 +2,27 @@ package userapi_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
+	"flag"
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+	_ "modernc.org/sqlite"
 	"pgregory.net/rapid"
 
 	"github.com/userapi/userapi"
 	"github.com/userapi/userapi/store/memory"
+	"github.com/userapi/userapi/store/sqlite"
 )
 
 // A model of what a host may rely on: who is there, what they hold, which credential is good. Random calls by random actors of two
@@ -671,5 +679,34 @@ func (m *model) Check(t *rapid.T) {
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		t.Repeat(rapid.StateMachineActions(newModel(t, memory.New())))
+	})
+}
+
+// On SQLite each check has a copy of one file. They take longer, and so are a tenth as many.
+func TestModel_on_SQLite(t *testing.T) {
+	dir, n := t.TempDir(), 0
+	open := func(name string) (*sqlite.Store, *sql.DB) {
+		db, err := sql.Open("sqlite", sqlite.DSN(filepath.Join(dir, name)))
+		require.NoError(t, err)
+		return sqlite.New(db), db
+	}
+	st, db := open("empty")
+	require.NoError(t, st.Migrate(ctx))
+	require.NoError(t, db.Close())
+	empty, err := os.ReadFile(filepath.Join(dir, "empty"))
+	require.NoError(t, err)
+	checks := flag.Lookup("rapid.checks").Value
+	all := checks.String()
+	number, err := strconv.Atoi(all)
+	require.NoError(t, err)
+	require.NoError(t, checks.Set(strconv.Itoa(max(1, number/10))))
+	defer func() { _ = checks.Set(all) }()
+	rapid.Check(t, func(t *rapid.T) {
+		n++
+		name := fmt.Sprint(n)
+		must(t, os.WriteFile(filepath.Join(dir, name), empty, 0o600))
+		st, db := open(name)
+		defer db.Close()
+		t.Repeat(rapid.StateMachineActions(newModel(t, st)))
 	})
 }

@@ -420,10 +420,11 @@ func (p *Passwords) RequestReset(ctx context.Context, actor Actor, r ResetReques
 	if err := v.checkTemplate(r.LinkTemplate); err != nil {
 		return err
 	}
-	acc, subject, err := p.loginAccount(ctx, r.Identifier)
+	found, subject, err := p.loginAccount(ctx, actor, r.Identifier)
 	if err != nil {
 		return err
 	}
+	acc := found.Account
 	attempt, err := p.take(ctx, LimitReset, actor, counted{account: subject})
 	if err != nil {
 		return err
@@ -441,9 +442,10 @@ func (p *Passwords) RequestReset(ctx context.Context, actor Actor, r ResetReques
 		}
 		err = p.put(ctx, ChallengeInsert{Outgoing: out, IfVersion: acc.Version, Event: p.event(actor, EventResetAsked, acc.User, "")})
 		if errors.Is(err, ErrChanged) {
-			if acc, _, err = p.loginAccount(ctx, r.Identifier); err != nil {
+			if found, _, err = p.loginAccount(ctx, actor, r.Identifier); err != nil {
 				return err
 			}
+			acc = found.Account
 			continue
 		}
 		if err != nil {

@@ -371,3 +371,13 @@ func TestHashPool_K01_without_a_worker_no_password_is_wrong(t *testing.T) {
 		assert.ErrorIs(t, err, ErrUnavailable)
 	}
 }
+
+// What OWASP recommends for argon2id, and one core is left to others.
+func TestPasswordPolicy_has_the_documented_defaults(t *testing.T) {
+	var p PasswordPolicy
+	p.complete(4)
+	assert.Equal(t, PasswordPolicy{MinLength: 8, Argon2id: Argon2id{MemoryKiB: 19456, Passes: 2, Threads: 1}, Workers: 3, QueueTimeout: p.QueueTimeout}, p)
+	p = PasswordPolicy{}
+	p.complete(1)
+	assert.Equal(t, 1, p.Workers)
+}

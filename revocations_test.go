@@ -201,6 +201,12 @@ func TestFeed_a_slow_store_past_the_age_fails_closed_even_for_the_soft_reader(t 
 		time.Sleep(600 * time.Millisecond)
 		require.ErrorIs(t, f.fresh(t.Context()), ErrUnavailable, "when its read ended the knowledge had grown too old")
 	})
+	inFeed(t, time.Second, func(t *testing.T, f *feed, s *feedStore) {
+		require.NoError(t, f.fresh(t.Context()))
+		s.set(func(s *feedStore) { s.delay, s.err = 400*time.Millisecond, errors.New("connection refused") })
+		time.Sleep(600 * time.Millisecond)
+		require.Error(t, f.fresh(t.Context()), "at its age to the nanosecond, too")
+	})
 }
 
 func TestFeed_the_read_goes_on_when_its_caller_goes_away(t *testing.T) {
@@ -323,6 +329,8 @@ func TestFeed_keeps_the_strictest_and_forgets_what_nobody_needs(t *testing.T) {
 		require.NoError(t, f.fresh(t.Context()))
 		f.add([]Revocation{{Kind: RevokeUser, Subject: "anna", Below: 5, Lives: time.Minute}})
 		f.add([]Revocation{{Kind: RevokeUser, Subject: "anna", Below: 3, Lives: time.Minute}})
+		f.add([]Revocation{{Kind: RevokeUser, Subject: "dora", Below: 5, Lives: time.Minute}})
+		f.add([]Revocation{{Kind: RevokeUser, Subject: "dora", Below: 3, Lives: 3 * time.Minute}})
 		assert.True(t, f.dead(&accessClaims{Subject: "anna", Epoch: 4, IssuedAt: 1}))
 		f.add([]Revocation{{Kind: RevokeSession, Subject: "s9", Lives: time.Minute}})
 		assert.True(t, f.dead(&accessClaims{Subject: "bert", Session: "s9", IssuedAt: 1}))
@@ -334,5 +342,6 @@ func TestFeed_keeps_the_strictest_and_forgets_what_nobody_needs(t *testing.T) {
 		require.NoError(t, f.fresh(t.Context()))
 		_, known := f.users.Load("anna")
 		assert.False(t, known)
+		assert.True(t, f.dead(&accessClaims{Subject: "dora", Epoch: 4, IssuedAt: 1}), "the strictest, for as long as the last")
 	})
 }

@@ -149,7 +149,7 @@ func (a *Auth) TrySecondFactor(ctx context.Context, actor Actor, verify func(ctx
 
 // trySecondFactor counts an attempt and has it judged. The caller ends the one that was right.
 func (a *Auth) trySecondFactor(ctx context.Context, actor Actor, acc Account, verify func(ctx context.Context, u User) (bool, error)) (attempt taken, err error) {
-	if attempt, err = a.takeOwn(ctx, LimitSecondFactor, actor, acc, "#"+acc.ID); err != nil {
+	if attempt, err = a.takeOwn(ctx, LimitSecondFactor, actor, acc); err != nil {
 		return attempt, err
 	}
 	defer func() {

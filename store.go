@@ -183,8 +183,18 @@ type UserDelete struct {
 	Event     Event
 }
 
-// PasswordStore keeps password hashes up to date.
+// MarkedAccount is an account, and what is marked of it.
+type MarkedAccount struct {
+	Account
+	Until  [2]time.Time // when the marks that were asked for end; zero = it is not there
+	Marked int          // how many marks there are of the account, ended ones too
+}
+
+// PasswordStore finds the account that somebody wants to log in to, and keeps its password hash up to date.
 type PasswordStore interface {
+	// AccountForLogin is AccountByIdentifier over all customers that also reads, in the same statement, until when each of these
+	// marks of the account lasts, and how many it has: see MarksOf.
+	AccountForLogin(ctx context.Context, id Identifier, marks [2]string) (MarkedAccount, error)
 	// UpgradeHash replaces the hash if it is still w.Old, and reports whether it did. It raises the account's Version.
 	UpgradeHash(ctx context.Context, w HashUpgrade) (bool, error)
 }
@@ -426,13 +436,16 @@ type LimitReturn struct {
 	Mark  *LimitMark // set this instead
 }
 
-// LimitMark is a key that is remembered for a while. Those whose keys begin with Of are at most Cap (≥ 1): beyond it the ones go
-// that end first. (Where nothing else keeps two writers apart, there may be a few more.)
+// LimitMark is a key that is remembered for a while. Those whose keys begin with Of are at most Cap: beyond it the ones go
+// that end first; 0 = nobody looks. (Where nothing else keeps two writers apart, there may be a few more.)
 type LimitMark struct {
 	Until time.Time
 	Of    string
 	Cap   int
 }
+
+// MarksOf is what the keys of an account's marks begin with; the names of marks follow. They end with the account.
+func MarksOf(userID string) string { return "known/" + userID + "/" }
 
 // LimitCount is a counter or, with one hit, a mark.
 type LimitCount struct {

@@ -412,3 +412,14 @@ func TestSessionTokens_A13_are_measured(t *testing.T) {
 	_, ok = k.verifyOpaque(string(k.signOpaque(longest + "s")))
 	assert.False(t, ok)
 }
+
+// What was stored and issued is read with keys that a later version derives, so their derivation never changes; and no key has two purposes.
+func TestKeys_are_derived_as_ever_and_one_for_each_purpose(t *testing.T) {
+	k, err := newTokenKeys(Config{Secret: "a secret of more than thirty-two bytes, made for tests"})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"lm1A9sve", "784c361f", "5e009d85", "61f1b6cd", "f879ff68", "a4ccdeb2", "7e773466", "c3ac52a2", "3d443311"}, []string{k.newest, short(k.hmac[k.newest].sign.([]byte)), short(k.refresh[k.newest]), short(k.cursorKey), short(k.limitKey),
+		short(k.challenge[k.newest]), short(k.outbox[k.newest]), short(k.credential[k.newest]), short(k.opaque[k.newest])})
+	assert.Len(t, k.outbox[k.newest], 32)
+}
+
+func short(key []byte) string { return fmt.Sprintf("%x", key[:4]) }

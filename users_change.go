@@ -327,7 +327,7 @@ func (c *core) prove(ctx context.Context, actor Actor, acc Account, p *ownerProo
 	if p.checked != "" && p.checked == acc.PasswordHash {
 		return nil
 	}
-	attempt, err := c.takeOwn(ctx, LimitPassword, actor, acc, "#"+acc.ID)
+	attempt, err := c.takeOwn(ctx, LimitPassword, actor, acc)
 	if err != nil {
 		return err
 	}

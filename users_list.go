@@ -21,7 +21,7 @@ type UserQuery struct {
 	Offset   int    // ≥ 0; not with Cursor
 	Cursor   string // of the page before, with the same query otherwise
 
-	WithRoles bool
+	WithRoles bool // each with its roles
 }
 
 // UserPage is one page of a list.

@@ -26,7 +26,7 @@ type Part struct {
 }
 
 func parts() []Part {
-	return []Part{tokensPart, hashPart, listsPart, writesPart, importPart}
+	return []Part{tokensPart, hashPart, listsPart, writesPart, importPart, nodesPart}
 }
 
 func main() {

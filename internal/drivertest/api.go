@@ -171,7 +171,8 @@ func HostTransactions(t *testing.T, open func(t *testing.T) Handle) {
 
 func ptr[T any](v T) *T { return &v }
 
-// LoginStatements tests what a login with the right password, from an address that is known, costs a database.
+// LoginStatements tests what a login with the right password, from an address that is known, costs a database, and that a wrong one costs
+// as much whether or not there is such an account.
 func LoginStatements(t *testing.T, st Store, c *Connector) {
 	ctx := t.Context()
 	const password userapi.Secret = "seven green bottles"
@@ -197,7 +198,30 @@ func LoginStatements(t *testing.T, st Store, c *Connector) {
 			statements += times
 		}
 	}
-	if transactions != 2 || statements > 9 {
+	if transactions != 2 || statements > 6 {
 		t.Fatalf("%d statements, %d transactions: %v", statements, transactions, c.Times())
+	}
+
+	_, err = api.Users.Create(ctx, userapi.System(), userapi.NewUser{
+		Username: "ann", Email: "ann@example.com", Phone: "+4930901820", PhoneVerified: true, Password: password, Active: true, CustomerID: "default",
+	})
+	must(t, err)
+	for known, unknown := range map[string]string{"ann": "bob", "ann@example.com": "bob@example.com", "+4930901820": "+4930901821"} {
+		var statements, rows [2]int
+		for i, identifier := range []string{known, unknown} {
+			c.Record(func() {
+				_, _, err := api.Auth.Login(ctx, userapi.Anonymous().From("192.0.2.9", ""), userapi.LoginRequest{Identifier: identifier, Password: "seven blue bottles"})
+				if !errors.Is(err, userapi.ErrBadCredentials) {
+					t.Fatalf("error is %v", err)
+				}
+			})
+			for _, times := range c.Times() {
+				statements[i] += times
+			}
+			rows[i] = c.Rows()
+		}
+		if statements[0] != statements[1] || rows[0] != rows[1] || rows[0] == 0 {
+			t.Fatalf("E02 logins as %s and as %s take %v statements and read %v rows", known, unknown, statements, rows)
+		}
 	}
 }

@@ -34,6 +34,7 @@ type Connector struct {
 	recording bool
 	asked     []Statement
 	times     map[string]int
+	rows      int
 }
 
 // Statement is what a connection was asked.
@@ -91,7 +92,7 @@ func (c *Connector) Broke() bool { return Fault(c.next.Load()) == None }
 // Record returns what the connections are asked while run runs, each query once.
 func (c *Connector) Record(run func()) []Statement {
 	c.mu.Lock()
-	c.recording, c.asked, c.times = true, nil, map[string]int{}
+	c.recording, c.asked, c.times, c.rows = true, nil, map[string]int{}, 0
 	c.mu.Unlock()
 	run()
 	c.mu.Lock()
@@ -105,6 +106,13 @@ func (c *Connector) Times() map[string]int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.times
+}
+
+// Rows is how many rows were read while Record ran the last time.
+func (c *Connector) Rows() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.rows
 }
 
 func (c *Connector) record(query string, args []driver.NamedValue) {
@@ -176,11 +184,11 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 }
 
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	rows, err := c.Conn.(driver.QueryerContext).QueryContext(ctx, query, args)
+	all, err := c.Conn.(driver.QueryerContext).QueryContext(ctx, query, args)
 	if !errors.Is(err, driver.ErrSkip) {
 		c.c.record(query, args)
 	}
-	return rows, err
+	return c.c.counted(all, err)
 }
 
 func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
@@ -245,7 +253,7 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
 	s.c.c.record(s.query, args)
-	return s.Stmt.(driver.StmtQueryContext).QueryContext(ctx, args)
+	return s.c.c.counted(s.Stmt.(driver.StmtQueryContext).QueryContext(ctx, args))
 }
 
 func (s *stmt) CheckNamedValue(v *driver.NamedValue) error {
@@ -253,4 +261,27 @@ func (s *stmt) CheckNamedValue(v *driver.NamedValue) error {
 		return checker.CheckNamedValue(v)
 	}
 	return driver.ErrSkip
+}
+
+// rows are counted as they are read.
+type rows struct {
+	driver.Rows
+	c *Connector
+}
+
+func (c *Connector) counted(all driver.Rows, err error) (driver.Rows, error) {
+	if err != nil {
+		return nil, err
+	}
+	return rows{all, c}, nil
+}
+
+func (r rows) Next(into []driver.Value) error {
+	err := r.Rows.Next(into)
+	r.c.mu.Lock()
+	defer r.c.mu.Unlock()
+	if err == nil && r.c.recording {
+		r.c.rows++
+	}
+	return err
 }

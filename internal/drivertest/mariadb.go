@@ -4,6 +4,7 @@ package drivertest
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -37,6 +38,7 @@ type MariaDB struct {
 	lease  io.Closer // the server dies when it is closed, and so when this process dies
 	done   chan struct{}
 	number atomic.Int64
+	as     string // see account
 }
 
 // Shared is the server of Env, or else a private one.
@@ -84,7 +86,7 @@ func (m *MariaDB) begin() (err error) {
 		}
 	}
 	if _, err := os.Stat(m.data()); err != nil {
-		out, err := exec.Command("mariadb-install-db", "--no-defaults", "--datadir="+m.data(), "--user=root",
+		out, err := exec.Command("mariadb-install-db", "--no-defaults", "--datadir="+m.data(), "--user="+m.account(),
 			"--auth-root-authentication-method=normal", "--skip-test-db").CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("mariadb-install-db: %w\n%s", err, out)
@@ -95,6 +97,9 @@ func (m *MariaDB) begin() (err error) {
 	}
 	return m.Start()
 }
+
+// account is the system's user that a server runs as, where it may choose.
+func (m *MariaDB) account() string { return cmp.Or(m.as, "root") }
 
 func (m *MariaDB) data() string { return filepath.Join(m.dir, "data") }
 
@@ -112,7 +117,7 @@ func (m *MariaDB) Start() error {
 	// The shell outlives nobody: when its standard input ends, it kills the server.
 	args := append([]string{"-c", `"$@" >>"$0" 2>&1 & pid=$!; echo $pid; read line; kill -9 $pid 2>/dev/null; wait $pid`,
 		filepath.Join(m.dir, "log"), "mariadbd", "--no-defaults", "--datadir=" + m.data(), "--socket=" + filepath.Join(m.dir, "s"),
-		"--port=" + strconv.Itoa(m.port), "--bind-address=127.0.0.1", "--user=root", "--skip-name-resolve", "--max-connections=500"}, m.args...)
+		"--port=" + strconv.Itoa(m.port), "--bind-address=127.0.0.1", "--user=" + m.account(), "--skip-name-resolve", "--max-connections=500"}, m.args...)
 	cmd := exec.Command("sh", args...)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

@@ -148,6 +148,7 @@ func callAll(t *testing.T, st Store) {
 			userapi.EmailIdentifier: "u00001@example.com", userapi.UsernameIdentifier: "user00001", userapi.PhoneIdentifier: "+100001",
 		} {
 			read(st.AccountByIdentifier(ctx, sc, userapi.Identifier{Kind: kind, Value: value}))
+			read(st.AccountForLogin(ctx, userapi.Identifier{Kind: kind, Value: value}, [2]string{"here", "there"}))
 		}
 		for _, f := range []userapi.UserFilter{
 			{}, {AfterID: "u00100"}, {EmailPart: "1@"}, {EmailPart: "1@", NamePart: "me"}, {EmailPart: "1@", NamePart: "me", MatchAll: true, AfterID: "u00100"},

@@ -78,7 +78,7 @@ var Cases = []Case{
 
 	{ID: "E01", Pri: "P0", Text: "Logins that are refused look alike to the byte, whatever the reason."},
 	{ID: "E02", Pri: "P0", Text: "Every login costs one hash of the present parameters, whether or not there is an account.",
-		Note: "Counted, not timed. A hash of another system is verified on top of it, until its owner's next login: see docs/threat-model.md."},
+		Note: "Counted; docs/timing.md has what was measured. A hash of another system is verified on top of it, until its owner's next login: see docs/threat-model.md."},
 	{ID: "E04", Pri: "P0", Text: "A registration with a taken address answers and costs what one with a new address does; the mailbox alone learns it.",
 		Note: "Under `verify`. The policy `open` logs in at once, and so has to tell that an address is taken."},
 	{ID: "E05", Pri: "P0", Text: "Asking for a reset answers and writes the same for everybody."},

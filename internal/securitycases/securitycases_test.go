@@ -149,7 +149,8 @@ func TestSecurityPage(t *testing.T) {
 carry the id of their case in their name, in that of a subtest or in the words of an assertion. Those in `+"`store/storetest` run on every store, and on yours"+`.
 
 Made from `+"`internal/securitycases` and the tests by `go test ./internal/securitycases -update`"+`; a test holds them together, and fails for a case
-without a test or a reason, and for an id that is no case. See also the [threat model](threat-model.md) and the [map of OWASP ASVS 5.0](asvs.md).
+without a test or a reason, and for an id that is no case. See also the [threat model](threat-model.md), the [map of OWASP ASVS 5.0](asvs.md)
+and [what the time of an answer tells](timing.md).
 `, len(Cases), answers)
 	for _, g := range Groups {
 		fmt.Fprintf(&b, "\n## %s. %s\n\n| | | case | tests |\n|---|---|---|---|\n", g.Letter, g.Title)

@@ -87,6 +87,9 @@ func (s *Store) returnLimits(returns []userapi.LimitReturn) {
 func (s *Store) mark(key string, m userapi.LimitMark) {
 	until := stamp(m.Until)
 	s.counters[key] = counter{attempts: 1, ends: until, kept: until}
+	if m.Cap < 1 {
+		return
+	}
 	var keys []string
 	for key := range s.counters {
 		if strings.HasPrefix(key, m.Of) {

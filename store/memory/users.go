@@ -3,6 +3,7 @@ package memory
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"strings"
 
@@ -205,6 +206,7 @@ func (s *Store) erase(a userapi.Account) {
 	s.endMemberships(func(m membership) bool { return m.user == a.ID })
 	s.endKeys(a.ID)
 	delete(s.grants, a.ID)
+	maps.DeleteFunc(s.counters, func(key string, _ counter) bool { return strings.HasPrefix(key, userapi.MarksOf(a.ID)) })
 	s.endChallenges(func(ch userapi.Challenge) bool { return ch.UserID == a.ID })
 	s.endMessages(func(m userapi.SealedMessage) bool { return m.UserID == a.ID })
 	for i, e := range s.events {

@@ -2,8 +2,9 @@ package mysql_test
 
 import (
 	"os"
-	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	driver "github.com/go-sql-driver/mysql"
 	"github.com/stretchr/testify/require"
@@ -13,26 +14,29 @@ import (
 	"github.com/userapi/userapi/store/storetest"
 )
 
-// galera names two nodes of a cluster, by data source names with a space between, whose user may create databases.
-const galera = "USERAPI_TEST_GALERA"
+// clusters says that the tests which start a Galera cluster are to run: make cluster-test.
+const clusters = "USERAPI_TEST_CLUSTER"
 
 // What rests on a lock or a snapshot alone passes on one server, and fails here.
-func TestStoreOnTwoNodes(t *testing.T) {
-	nodes := strings.Fields(os.Getenv(galera))
-	if len(nodes) != 2 {
-		t.Skip(galera + " names no two nodes of a cluster")
+func TestClusterStore(t *testing.T) {
+	if os.Getenv(clusters) == "" {
+		t.Skip(clusters + " is not set")
 	}
-	t.Setenv(drivertest.Env, nodes[0])
-	first, err := drivertest.Shared()
+	c, err := drivertest.NewCluster(3)
 	require.NoError(t, err)
-	second, err := driver.ParseDSN(nodes[1])
-	require.NoError(t, err)
+	t.Cleanup(c.Stop)
+	var turn atomic.Int64
 	storetest.Test(t, func(t *testing.T) (userapi.Store, userapi.Store) {
-		one := first.Database(t)
+		i := int(turn.Add(1))
+		one := c.Nodes[0].Database(t)
+		one.Addr = c.Nodes[i%3].Config("").Addr
 		// A node waits until it has what the others committed before it reads, as storetest.Test asks.
 		one.Params = map[string]string{"wsrep_sync_wait": "15"}
 		two := one.Clone()
-		two.Addr, two.User, two.Passwd = second.Addr, second.User, second.Passwd
+		two.Addr = c.Nodes[(i+1)%3].Config("").Addr
+		for _, config := range []*driver.Config{one, two} { // they may be a moment behind
+			require.Eventually(t, func() bool { return drivertest.Open(t, config).PingContext(t.Context()) == nil }, 10*time.Second, 20*time.Millisecond)
+		}
 		return migrated(t, one), migrated(t, two)
 	})
 }

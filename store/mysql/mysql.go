@@ -10,6 +10,7 @@ import (
 	"database/sql"
 	"embed"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
@@ -68,6 +69,8 @@ var dialect = sqlstore.Dialect{
 	Share:      " LOCK IN SHARE MODE",
 	Upsert:     func(string) string { return "ON DUPLICATE KEY UPDATE" },
 	Excluded:   func(column string) string { return "VALUES(" + column + ")" },
+	Concat:     func(texts ...string) string { return "CONCAT(" + strings.Join(texts, ", ") + ")" },
+	Returning:  returning,
 	// Without it the planner walks a whole tenant for the first page of it.
 	Index:    func(name string) string { return " FORCE INDEX (" + name + ")" },
 	Begin:    begin,
@@ -85,6 +88,17 @@ func begin(ctx context.Context, c *sql.Conn) error {
 	}
 	_, err := c.ExecContext(ctx, "START TRANSACTION")
 	return err
+}
+
+// returning tells MariaDB, which can since 10.5, from MySQL.
+func returning(ctx context.Context, db *sql.DB) (bool, error) {
+	var version string
+	if err := db.QueryRowContext(ctx, "SELECT VERSION()").Scan(&version); err != nil {
+		return false, err
+	}
+	var major, minor int
+	n, _ := fmt.Sscanf(version, "%d.%d", &major, &minor)
+	return n == 2 && strings.Contains(version, "MariaDB") && (major > 10 || major == 10 && minor >= 5), nil
 }
 
 // The server's error numbers. What is not named here is a defect of ours or of the set-up.

@@ -76,6 +76,7 @@ var dialect = sqlstore.Dialect{
 	Now:        "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)",
 	Upsert:     func(key string) string { return "ON CONFLICT (" + key + ") DO UPDATE SET" },
 	Excluded:   func(column string) string { return "excluded." + column },
+	Concat:     func(texts ...string) string { return "(" + strings.Join(texts, " || ") + ")" },
 	Index:      index,
 	Begin:      begin,
 	Fault:      fault,

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"testing"
+	"time"
 
 	"github.com/userapi/userapi"
 )
@@ -15,6 +16,63 @@ func (s suite) passwords(t *testing.T) {
 		must(f.t, err)
 		return done
 	}
+
+	mark := func(f *tenant, id, name string, until time.Time) {
+		f.t.Helper()
+		of := userapi.MarksOf(id)
+		must(f.t, f.ReturnLimits(f.t.Context(), []userapi.LimitReturn{{Key: of + name, Mark: &userapi.LimitMark{Until: until, Of: of}}}))
+	}
+	find := func(f *tenant, id userapi.Identifier, marks ...string) userapi.MarkedAccount {
+		f.t.Helper()
+		m, err := f.AccountForLogin(f.t.Context(), id, [2]string(marks))
+		must(f.t, err)
+		return m
+	}
+
+	t.Run("an account is found by each identifier, with its roles and the marks that were asked for", func(t *testing.T) {
+		f := db.tenant(t)
+		a := f.add(func(a *userapi.Account) {
+			a.EmailKey, a.Phone, a.PhoneVerified = f.key("@x"), "+4946"+digits(), true
+			a.Roles = []userapi.Role{f.role("x"), f.role("y")}
+		})
+		other := f.add(func(a *userapi.Account) { a.EmailKey = f.key("@y") })
+		hour := f.now.Add(time.Hour)
+		mark(f, a.ID, "here", hour)
+		mark(f, a.ID, "there", hour.Add(time.Hour))
+		mark(f, a.ID, "long gone", f.now.Add(-time.Hour))
+		mark(f, a.ID+"0", "here", hour)
+		mark(f, a.ID+":", "here", hour)
+		mark(f, other.ID, "elsewhere", hour)
+		for _, id := range []userapi.Identifier{{Kind: userapi.EmailIdentifier, Value: a.EmailKey}, {Kind: userapi.UsernameIdentifier, Value: a.UsernameKey}, {Kind: userapi.PhoneIdentifier, Value: a.Phone}} {
+			m := find(f, id, "here", "there")
+			same(t, m.Account, a, "account")
+			same(t, m.Until, [2]time.Time{hour, hour.Add(time.Hour)}, "ends of marks")
+			same(t, m.Marked, 3, "marks")
+		}
+		email := userapi.Identifier{Kind: userapi.EmailIdentifier, Value: a.EmailKey}
+		same(t, find(f, email, "elsewhere", "there").Until, [2]time.Time{{}, hour.Add(time.Hour)}, "marks")
+		same(t, find(f, email, "", "").Until, [2]time.Time{}, "marks without a name")
+		stranger := find(f, userapi.Identifier{Kind: userapi.EmailIdentifier, Value: other.EmailKey}, "here", "there")
+		same(t, stranger.ID, other.ID, "somebody else")
+		same(t, stranger.Until, [2]time.Time{}, "somebody else's marks")
+		for _, id := range []userapi.Identifier{{Kind: userapi.EmailIdentifier, Value: "nobody@example.com"}, {Kind: userapi.UsernameIdentifier, Value: a.EmailKey}, {Value: a.EmailKey}} {
+			if _, err := f.AccountForLogin(t.Context(), id, [2]string{"here", "there"}); err != userapi.ErrNotFound {
+				t.Errorf("%v: %v", id, err)
+			}
+		}
+	})
+
+	t.Run("marks end with their account", func(t *testing.T) {
+		f := db.tenant(t)
+		a, other := f.add(), f.add()
+		for _, id := range []string{a.ID, a.ID + "0", other.ID} {
+			mark(f, id, "here", f.now.Add(time.Hour))
+		}
+		must(t, f.DeleteUser(t.Context(), f.deletion(a, false)))
+		counts, err := f.ReadLimits(t.Context(), f.now, []string{userapi.MarksOf(a.ID) + "here", userapi.MarksOf(a.ID+"0") + "here", userapi.MarksOf(other.ID) + "here"})
+		must(t, err)
+		same(t, len(counts), 2, "marks of others")
+	})
 
 	t.Run("a hash is upgraded while it is the one that was verified", func(t *testing.T) {
 		f := db.tenant(t)

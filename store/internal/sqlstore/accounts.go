@@ -101,29 +101,52 @@ func rolesIn(rows []accountRow) (roles []userapi.Role) {
 
 // AccountByID implements userapi.UserStore.
 func (s *Store) AccountByID(ctx context.Context, scope userapi.Scope, id string) (userapi.Account, error) {
-	return s.account(ctx, scope, "u.id", id)
+	return s.account(ctx, scope, "?", id)
 }
 
 // AccountByIdentifier implements userapi.UserStore.
 func (s *Store) AccountByIdentifier(ctx context.Context, scope userapi.Scope, id userapi.Identifier) (userapi.Account, error) {
-	switch id.Kind {
-	case userapi.EmailIdentifier:
-		return s.account(ctx, scope, "u.email_key", id.Value)
-	case userapi.UsernameIdentifier:
-		return s.account(ctx, scope, "u.username_key", id.Value)
-	case userapi.PhoneIdentifier:
-		return s.account(ctx, scope, "u.verified_phone", id.Value)
+	column := identifierColumns[id.Kind]
+	if column == "" || id.Value == "" { // many have no name of a kind
+		return userapi.Account{}, userapi.ErrNotFound
 	}
-	return userapi.Account{}, userapi.ErrNotFound
+	a, err := s.account(ctx, scope, called(column), id.Value)
+	if err == nil && !isCalled(a, id) {
+		err = userapi.ErrNotFound
+	}
+	if err != nil {
+		return userapi.Account{}, err
+	}
+	return a, nil
 }
 
-// account reads an account by a unique column. One statement is one snapshot of the user and the roles.
-func (s *Store) account(ctx context.Context, scope userapi.Scope, column, value string) (a userapi.Account, err error) {
+var identifierColumns = map[userapi.IdentifierKind]string{
+	userapi.EmailIdentifier: "email_key", userapi.UsernameIdentifier: "username_key", userapi.PhoneIdentifier: "verified_phone",
+}
+
+// called is the id of the account that is called so. Where nobody is, it is another's, which is read and thrown away: reading one takes
+// time, and by it strangers could tell who has an account.
+func called(column string) string {
+	return `COALESCE((SELECT id FROM userapi_users WHERE ` + column + ` = ?), (SELECT MIN(id) FROM userapi_users))`
+}
+
+func isCalled(a userapi.Account, id userapi.Identifier) bool {
+	switch id.Kind {
+	case userapi.EmailIdentifier:
+		return a.EmailKey == id.Value
+	case userapi.UsernameIdentifier:
+		return a.UsernameKey == id.Value
+	}
+	return a.PhoneVerified && a.Phone == id.Value
+}
+
+// account reads the account of an id, which is ? or an expression on one. One statement is one snapshot of the user and the roles.
+func (s *Store) account(ctx context.Context, scope userapi.Scope, id, value string) (a userapi.Account, err error) {
 	cond, args := scoped(scope)
 	err = s.read(ctx, func(ctx context.Context, q conn) error {
 		var rows []accountRow
 		err := q.query(ctx, &rows, `SELECT `+accountColumns+` FROM userapi_users u `+joinRoles+
-			` WHERE `+column+` = ?`+cond, append([]any{value}, args...)...)
+			` WHERE u.id = `+id+cond, append([]any{value}, args...)...)
 		if err != nil {
 			return err
 		}
@@ -134,6 +157,12 @@ func (s *Store) account(ctx context.Context, scope userapi.Scope, column, value 
 		return nil
 	})
 	return a, err
+}
+
+// marks are the bounds of the keys of an account's marks; '0' is next to '/'.
+func marks(userID string) (from, to string) {
+	of := userapi.MarksOf(userID)
+	return of, of[:len(of)-1] + "0"
 }
 
 // roleIDs are the ids of the roles, each once.

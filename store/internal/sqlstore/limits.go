@@ -31,17 +31,14 @@ func (s *Store) TakeLimits(ctx context.Context, now time.Time, takes []userapi.L
 	for i, t := range takes {
 		asked[t.Key], keys[i] = t, t.Key
 	}
-	query, keyArgs, err := in(`SELECT limit_key, hits, streak, ends_at FROM userapi_limits WHERE limit_key IN (?)`, keys)
+	returning, err := s.returning(ctx)
 	if err != nil {
 		return 0, err
 	}
 	err = s.write(ctx, userapi.Event{}, func(ctx context.Context, q conn) error {
 		wait = 0
-		if _, err := q.exec(ctx, upsert, args...); err != nil {
-			return err
-		}
 		var rows []limitRow
-		if err := q.query(ctx, &rows, query, keyArgs...); err != nil {
+		if err := readCounted(ctx, q, &rows, returning, upsert, args, keys); err != nil {
 			return err
 		}
 		for _, r := range rows {
@@ -58,6 +55,41 @@ func (s *Store) TakeLimits(ctx context.Context, now time.Time, takes []userapi.L
 		return wait, nil
 	}
 	return 0, err
+}
+
+const limitColumns = `limit_key, hits, streak, ends_at`
+
+// readCounted counts up and reads how the counters stand then.
+func readCounted(ctx context.Context, q conn, rows *[]limitRow, returning bool, upsert string, args []any, keys []string) error {
+	if returning {
+		return q.query(ctx, rows, upsert+` RETURNING `+limitColumns, args...)
+	}
+	if _, err := q.exec(ctx, upsert, args...); err != nil {
+		return err
+	}
+	query, args, err := in(`SELECT `+limitColumns+` FROM userapi_limits WHERE limit_key IN (?)`, keys)
+	if err != nil {
+		return err
+	}
+	return q.query(ctx, rows, query, args...)
+}
+
+// returning is Dialect.Returning, asked once.
+func (s *Store) returning(ctx context.Context) (bool, error) {
+	if s.d.Returning == nil {
+		return true, nil
+	}
+	if known := s.returns.Load(); known != nil {
+		return *known, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, readDeadline)
+	defer cancel()
+	can, err := s.d.Returning(ctx, s.db.DB)
+	if err != nil {
+		return false, s.failed(ctx, err)
+	}
+	s.returns.Store(&can)
+	return can, nil
 }
 
 // upsertLimits counts up, or begins a new window where the old one is over. The order of the assignments counts: MySQL makes them
@@ -103,55 +135,53 @@ func (s *Store) ReturnLimits(ctx context.Context, returns []userapi.LimitReturn)
 	return s.write(ctx, userapi.Event{}, func(ctx context.Context, q conn) error { return s.returnLimits(ctx, q, returns) })
 }
 
-// returnLimits is part of two writes, and the last of each: others wait for the counter of a busy address. What is cleared is over, and
-// swept some day; all of it is one statement, in the order of the keys.
+// returnLimits is part of two writes, and the last of each: others wait for the counter of a busy address. All of it is one statement, in
+// the order of the keys. The rows it would insert say what is to become of those that are there: with hits of -1 one attempt is taken
+// back; others replace the row, by a mark, or by a counter that is over and swept some day.
 func (s *Store) returnLimits(ctx context.Context, q conn, returns []userapi.LimitReturn) error {
-	var all, cleared []string
-	var marks []userapi.LimitReturn
+	if len(returns) == 0 {
+		return nil
+	}
+	returns = slices.Clone(returns)
+	slices.SortFunc(returns, func(a, b userapi.LimitReturn) int { return cmp.Compare(a.Key, b.Key) })
+	var args []any
 	for _, r := range returns {
+		hits, until := -1, int64(0)
 		switch {
 		case r.Mark != nil:
-			marks = append(marks, r)
-			continue
+			hits, until = 1, millis(r.Mark.Until)
 		case r.Clear:
-			cleared = append(cleared, r.Key)
+			hits = 0
 		}
-		all = append(all, r.Key)
+		args = append(args, r.Key, hits, until, until)
 	}
-	if len(all) > 0 {
-		ends, args := ``, []any{}
-		if len(cleared) > 0 {
-			ends = `, kept_until = CASE WHEN limit_key IN (?) THEN 0 ELSE kept_until END, ends_at = CASE WHEN limit_key IN (?) THEN 0 ELSE ends_at END`
-			args = append(args, cleared, cleared)
-		}
-		query, args, err := in(`UPDATE userapi_limits`+s.d.Index("PRIMARY")+` SET hits = CASE WHEN hits > 0 THEN hits - 1 ELSE 0 END`+ends+` WHERE limit_key IN (?)`, append(args, all)...)
-		if err != nil {
-			return err
-		}
-		if _, err := q.exec(ctx, query, args...); err != nil {
-			return err
-		}
+	hits := s.d.Excluded("hits")
+	kept := func(column string) string {
+		return column + ` = CASE WHEN ` + hits + ` < 0 THEN userapi_limits.` + column + ` ELSE ` + s.d.Excluded(column) + ` END`
 	}
-	for _, m := range marks {
-		if err := s.mark(ctx, q, m.Key, *m.Mark); err != nil {
-			return err
+	_, err := q.exec(ctx, `INSERT INTO userapi_limits (limit_key, hits, streak, ends_at, kept_until) VALUES `+
+		strings.TrimSuffix(strings.Repeat(`(?, ?, 0, ?, ?), `, len(returns)), ", ")+` `+s.d.Upsert("limit_key")+`
+		hits = CASE WHEN `+hits+` >= 0 THEN `+hits+` WHEN userapi_limits.hits > 0 THEN userapi_limits.hits - 1 ELSE 0 END, `+
+		kept("streak")+`, `+kept("ends_at")+`, `+kept("kept_until"), args...)
+	if err != nil {
+		return err
+	}
+	for _, r := range returns {
+		if r.Mark != nil && r.Mark.Cap > 0 {
+			if err := makeRoomForMark(ctx, q, *r.Mark); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// mark sets a mark, and makes room for it.
-func (s *Store) mark(ctx context.Context, q conn, key string, m userapi.LimitMark) error {
-	until := millis(m.Until)
-	_, err := q.exec(ctx, `INSERT INTO userapi_limits (limit_key, hits, streak, ends_at, kept_until) VALUES (?, 1, 0, ?, ?) `+s.d.Upsert("limit_key")+`
-		hits = 1, streak = 0, ends_at = `+s.d.Excluded("ends_at")+`, kept_until = `+s.d.Excluded("kept_until"), key, until, until)
-	if err != nil {
-		return err
-	}
+// makeRoomForMark ends the marks that are one too many.
+func makeRoomForMark(ctx context.Context, q conn, m userapi.LimitMark) error {
 	var over []string
-	err = q.query(ctx, &over, `SELECT limit_key FROM userapi_limits WHERE limit_key >= ? AND limit_key < ?
+	err := q.query(ctx, &over, `SELECT limit_key FROM userapi_limits WHERE limit_key >= ? AND limit_key < ?
 		ORDER BY ends_at DESC, limit_key DESC LIMIT ? OFFSET ?`, m.Of, m.Of+"\xff", maxEnded, m.Cap)
-	if err != nil || len(over) == 0 {
+	if err != nil {
 		return err
 	}
 	return deleteAll(ctx, q, `DELETE FROM userapi_limits WHERE limit_key IN (?)`, over)
@@ -162,7 +192,7 @@ func (s *Store) ReadLimits(ctx context.Context, now time.Time, keys []string) (c
 	if len(keys) == 0 {
 		return nil, nil
 	}
-	query, args, err := in(`SELECT limit_key, hits, streak, ends_at FROM userapi_limits WHERE limit_key IN (?) AND ends_at > ?`, keys, millis(now))
+	query, args, err := in(`SELECT `+limitColumns+` FROM userapi_limits WHERE limit_key IN (?) AND ends_at > ?`, keys, millis(now))
 	if err != nil {
 		return nil, err
 	}

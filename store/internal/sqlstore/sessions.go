@@ -49,22 +49,29 @@ func insertSession(ctx context.Context, q conn, s userapi.Session) error {
 // InsertSession implements userapi.SessionStore.
 func (s *Store) InsertSession(ctx context.Context, w userapi.SessionInsert) (ended []string, err error) {
 	err = s.write(ctx, w.Event, func(ctx context.Context, q conn) error {
-		change, args := `login_count = login_count + 1`, []any{w.Session.UserID, w.IfEpoch}
-		if w.Session.Step == "" {
-			change, args = change+`, last_login = ?`, append([]any{millis(w.Session.CreatedAt)}, args...)
-		}
-		n, err := q.exec(ctx, `UPDATE userapi_users SET `+change+` WHERE id = ? AND epoch = ? AND active = 1`, args...)
-		if err == nil && n > 0 && w.Replaces != "" {
-			n, err = q.exec(ctx, `DELETE FROM userapi_sessions WHERE id = ? AND user_id = ?`, w.Replaces, w.Session.UserID)
+		room, err := changeForLogin(ctx, q, w, true)
+		if err == nil && !room {
+			var found bool
+			if found, err = changeForLogin(ctx, q, w, false); err == nil && !found {
+				err = userapi.ErrChanged
+			}
 		}
 		if err != nil {
 			return err
 		}
-		if n == 0 {
-			return userapi.ErrChanged
+		if w.Replaces != "" {
+			n, err := q.exec(ctx, `DELETE FROM userapi_sessions WHERE id = ? AND user_id = ?`, w.Replaces, w.Session.UserID)
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				return userapi.ErrChanged
+			}
 		}
-		if ended, err = s.makeRoom(ctx, q, w); err != nil {
-			return err
+		if ended = nil; !room {
+			if ended, err = s.makeRoom(ctx, q, w); err != nil {
+				return err
+			}
 		}
 		if err := insertSession(ctx, q, w.Session); err != nil {
 			return err
@@ -75,6 +82,22 @@ func (s *Store) InsertSession(ctx context.Context, w userapi.SessionInsert) (end
 		return nil, err
 	}
 	return ended, nil
+}
+
+// changeForLogin changes the account's row, if the account is still what it has to be and, where that is asked for, has room for one
+// more session. The sessions are counted once the row is locked, since the count hangs on it.
+func changeForLogin(ctx context.Context, q conn, w userapi.SessionInsert, withRoom bool) (bool, error) {
+	query, args := `UPDATE userapi_users SET login_count = login_count + 1`, []any{}
+	if w.Session.Step == "" {
+		query, args = query+`, last_login = ?`, append(args, millis(w.Session.CreatedAt))
+	}
+	query, args = query+` WHERE id = ? AND epoch = ? AND active = 1`, append(args, w.Session.UserID, w.IfEpoch)
+	if withRoom && w.Cap > 0 {
+		query += ` AND (SELECT COUNT(*) FROM userapi_sessions s WHERE s.user_id = userapi_users.id AND s.step = ?) < ?`
+		args = append(args, string(w.Session.Step), w.Cap)
+	}
+	n, err := q.exec(ctx, query, args...)
+	return n > 0, err
 }
 
 // makeRoom ends the oldest sessions of the user, whose row the transaction has changed, so that w.Cap − 1 are left of those

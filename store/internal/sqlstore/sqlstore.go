@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"fmt"
 	"io/fs"
+	"sync/atomic"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -24,8 +25,11 @@ type Dialect struct {
 	Now        string // expression: Unix milliseconds by the database's clock
 	Share      string // tail of a SELECT that makes it a locking read; "" = not needed
 
-	Upsert   func(key string) string    // what stands between INSERT and the assignments of an upsert
-	Excluded func(column string) string // the value that the upsert would have inserted
+	Upsert   func(key string) string      // what stands between INSERT and the assignments of an upsert
+	Excluded func(column string) string   // the value that the upsert would have inserted
+	Concat   func(texts ...string) string // expression: its arguments, joined
+	// Returning reports whether this server's INSERT can return the rows as they are then; nil = it can.
+	Returning func(ctx context.Context, db *sql.DB) (bool, error)
 	// Index is a hint behind a table that makes the planner use an index: for pages, and for writes, which lock what they
 	// go through. Two that reach a row by different indexes can wait for each other.
 	Index func(name string) string
@@ -60,12 +64,14 @@ type Store struct {
 	reads  conn       // the pool
 	host   *conn      // the host's transaction, else nil
 	writer chan *turn // of an embedded database: who holds the turn writes
+
+	returns *atomic.Pointer[bool] // what Dialect.Returning said
 }
 
 // New makes a Store. It does not touch the database.
 func New(db *sql.DB, d Dialect) *Store {
 	x := sqlx.NewDb(db, d.Driver)
-	s := &Store{d: d, db: x, reads: conn{q: x, binary: d.Binary}}
+	s := &Store{d: d, db: x, reads: conn{q: x, binary: d.Binary}, returns: new(atomic.Pointer[bool])}
 	if d.Prepared {
 		s.reads.prepared = &statements{db: x}
 	}

@@ -340,5 +340,11 @@ func (s *Store) eraseUsers(ctx context.Context, q conn, ids []string) error {
 			return err
 		}
 	}
+	for _, id := range ids {
+		from, to := marks(id)
+		if _, err := q.exec(ctx, `DELETE FROM userapi_limits WHERE limit_key >= ? AND limit_key < ?`, from, to); err != nil {
+			return err
+		}
+	}
 	return nil
 }
