@@ -241,6 +241,10 @@ func (d *database) fill(ctx context.Context, n int) error {
 			return []any{"e" + userID(i), now, "login", "user", userID(i), "", sessionID(i), "", userID(i), customerOf(i, n), "198.51.100.17",
 				"Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0", ""}
 		}},
+		// Of yesterday: those that live are read by every API that begins.
+		{`userapi_revocations (id, kind, subject, below_epoch, written_at, expires_at)`, func(i int) []any {
+			return []any{fmt.Sprintf("revocation%016d", i), 1, sessionID(i), 0, now - 2*86400_000, now - 86400_000}
+		}},
 		{`userapi_limits (limit_key, hits, streak, ends_at, kept_until)`, func(i int) []any {
 			return []any{fmt.Sprintf("login:%s:%032x", userID(i), i), 1, 0, now + 86400_000, now + 86400_000 + int64(i)}
 		}},
@@ -256,7 +260,7 @@ func (d *database) fill(ctx context.Context, n int) error {
 		_, err := d.db.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
 		return err
 	}
-	_, err := d.db.ExecContext(ctx, "ANALYZE TABLE userapi_users, userapi_sessions, userapi_user_roles, userapi_events, userapi_limits")
+	_, err := d.db.ExecContext(ctx, "ANALYZE TABLE userapi_users, userapi_sessions, userapi_user_roles, userapi_events, userapi_limits, userapi_revocations")
 	return err
 }
 

@@ -256,7 +256,7 @@ func withRoles(r *Run, _, d *database) error {
 // rowSizes tells what a row costs with all its indexes, for docs/scaling.md.
 func rowSizes(r *Run, _, d *database) error {
 	var rows []Row
-	for _, table := range []string{"users", "sessions", "events", "limits"} {
+	for _, table := range []string{"users", "sessions", "events", "limits", "revocations"} {
 		var bytes float64
 		query := `SELECT SUM(pgsize) FROM dbstat WHERE name IN (SELECT name FROM sqlite_schema WHERE tbl_name = ?)`
 		if d.driver == "mysql" {

@@ -97,31 +97,45 @@ func (s *Store) write(ctx context.Context, e userapi.Event, intent func(ctx cont
 	}
 }
 
-// statement runs an intent of one statement without an event. It is a transaction by itself, so a server is asked once.
+// statement runs an intent of one statement without an event. It is a transaction by itself, so a database is asked once. In an embedded
+// database it waits for another process as long as the host's busy_timeout says, and nobody cuts it short: its outcome is never in doubt.
 func (s *Store) statement(ctx context.Context, intent func(ctx context.Context, q conn) error) error {
-	if s.host != nil || s.d.Embedded {
+	if s.host != nil {
 		return s.write(ctx, userapi.Event{}, intent)
 	}
 	ctx, cancel := context.WithTimeout(ctx, userapi.WriteDeadline)
 	defer cancel()
 	for try := 0; ; try++ {
-		err := intent(ctx, s.reads)
+		err := s.alone(ctx, intent)
 		if err == nil || s.d.Fault(err) != Conflict || !s.pause(ctx, try) {
 			return s.failed(ctx, err)
 		}
 	}
 }
 
+func (s *Store) alone(ctx context.Context, intent func(ctx context.Context, q conn) error) error {
+	if s.writer != nil {
+		done, err := s.turn(ctx)
+		if err != nil {
+			return err
+		}
+		defer done()
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		ctx = context.WithoutCancel(ctx)
+	}
+	return intent(ctx, s.reads)
+}
+
 // attempt is one transaction on a connection of its own. committing tells that err came from COMMIT.
 func (s *Store) attempt(ctx context.Context, e userapi.Event, intent func(ctx context.Context, q conn) error) (committing bool, err error) {
 	if s.writer != nil {
-		select {
-		case t := <-s.writer:
-			defer func() { t.ended = time.Now(); s.writer <- t }()
-			t.makeWay()
-		case <-ctx.Done():
-			return false, ctx.Err()
+		done, err := s.turn(ctx)
+		if err != nil {
+			return false, err
 		}
+		defer done()
 	}
 	c, err := s.db.Connx(ctx)
 	if err != nil {
@@ -163,6 +177,17 @@ const (
 	turnLasts = 200 * time.Millisecond
 	turnPause = 8 * time.Millisecond // a Store of another process looks at least that often
 )
+
+// turn waits for the turn to write. Who has it calls done.
+func (s *Store) turn(ctx context.Context) (done func(), err error) {
+	select {
+	case t := <-s.writer:
+		t.makeWay()
+		return func() { t.ended = time.Now(); s.writer <- t }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
 
 // makeWay pauses when writers of this process have followed each other for long.
 func (t *turn) makeWay() {
