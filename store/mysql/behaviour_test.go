@@ -277,7 +277,7 @@ func TestLoginStatements(t *testing.T) {
 	c := drivertest.Wrap(t, "mysql", server.Database(t).FormatDSN())
 	st := mysql.New(c.Pool(t))
 	require.NoError(t, st.Migrate(t.Context()))
-	drivertest.LoginStatements(t, st, c)
+	drivertest.LoginStatements(t, st, c, 6)
 }
 
 func TestStatementsUseAnIndex(t *testing.T) {
