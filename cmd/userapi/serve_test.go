@@ -187,6 +187,7 @@ func TestExitCodes(t *testing.T) {
 		{"serve --addr 127.0.0.1:99999", "", 2, "--addr"},
 
 		{serve + "--db postgres://u:canary@127.0.0.1:1", "", 2, "name of a database"},
+		{serve + "--db postgres://u:canary@localhost:1/d", "", 1, "PostgreSQL database d at localhost:1"},
 		{serve + "--db postgres:canary=canary", "", 2, "postgres://"},
 		{serve + "--db postgres://u:canary@127.0.0.1:1/d?sslmode=disable", "", 1, "PostgreSQL database d at 127.0.0.1:1"},
 		{serve + "--db nonsense", "", 2, "--db"},
