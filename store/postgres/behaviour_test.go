@@ -370,3 +370,41 @@ func (s step) faults(pages bool) (plan string, faults []string) {
 	}
 	return plan, faults
 }
+
+// A key that is made in a session while everything ends is there before the session ends, and becomes inactive, or is not made.
+func TestEndEverythingWaitsForTheKeysOfASession(t *testing.T) {
+	db := open(t, server.Database(t))
+	st := migrated(t, db)
+	require.NoError(t, st.InsertCustomer(t.Context(), drivertest.Customer("c")))
+	require.NoError(t, st.InsertUser(t.Context(), insert("u")))
+	_, err := st.InsertSession(t.Context(), userapi.SessionInsert{
+		Session: userapi.Session{ID: "s", UserID: "u", CreatedAt: time.Now(), Methods: []string{"pwd"}}, IfEpoch: 1, Cap: 1, Event: userapi.Event{ID: "login"},
+	})
+	require.NoError(t, err)
+	tx, err := db.Begin() // InsertKey, halfway
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback() }()
+	_, err = tx.Exec(`UPDATE userapi_sessions SET key_count = key_count + 1 WHERE id = 's'`)
+	require.NoError(t, err)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- st.EndEverything(context.Background(), userapi.EverythingEnd{
+			Revoke: userapi.Revocation{Kind: userapi.RevokeAll, Subject: "all"}, Event: userapi.Event{ID: "end"}, // at a moment before the session began
+		})
+	}()
+	require.Eventually(t, func() bool {
+		var waiting int
+		err := db.QueryRow(`SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waiting)
+		return err == nil && waiting > 0
+	}, 10*time.Second, 50*time.Millisecond)
+	_, err = tx.Exec(`INSERT INTO userapi_keys (id, user_id, name, name_key, prefix, hash, scopes, active, created_at, version)
+		VALUES ('k', 'u', '', '', '', '', '', 1, 0, 1)`)
+	require.NoError(t, err)
+	require.NoError(t, tx.Commit())
+	require.NoError(t, <-ended)
+	k, err := st.FindKey(t.Context(), userapi.Scope{All: true}, userapi.KeyRef{ID: "k"})
+	require.NoError(t, err)
+	assert.False(t, k.Key.Active)
+	_, err = st.SessionByID(t.Context(), "s")
+	assert.ErrorIs(t, err, userapi.ErrNotFound)
+}
