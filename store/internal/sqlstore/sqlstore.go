@@ -42,7 +42,7 @@ type Dialect struct {
 
 	Embedded bool // a file of this process: one writer at a time, and a COMMIT is never in doubt
 	Binary   bool // texts are columns of bytes, so they are passed as bytes
-	Strict   bool // no truth value is taken for a number, and no text that is none
+	Strict   bool // a number takes no truth value, and a text neither NUL nor invalid UTF-8
 	Aborts   bool // an error is the end of its transaction, but for a savepoint
 	// Stale: what a statement reads beside the row that it waited for and changes is as it was before it waited.
 	Stale    bool
