@@ -8,8 +8,8 @@ import (
 // Store keeps what the nouns decide. A store decides nothing itself: each method is one statement or one
 // transaction, applied whole or not at all. store/storetest holds every implementation to the contract below.
 //
-// For every method: the context's end is honoured (the error is one for errors.Is with the context's); texts and identifiers come back byte for byte; times come back
-// in UTC, truncated to milliseconds; nothing returned shares memory with the store or the caller. Errors are the
+// For every method: the context's end is honoured (the error is one for errors.Is with the context's); texts and identifiers come back byte for byte; what is
+// to be kept is valid UTF-8 without NUL, though anything may be asked for; times come back in UTC, truncated to milliseconds; nothing returned shares memory with the store or the caller. Errors are the
 // values of errors.go where a method names them, ErrUnavailable with the cause where the database cannot be
 // asked, and anything else for defects. "Not found" is never inferred from the number of rows an UPDATE reports,
 // unless the statement always changes the row: MariaDB counts changed rows.

@@ -34,7 +34,7 @@ var orders = options{api: func(c *userapi.Config) {
 
 func TestKeys_OnEveryStore(t *testing.T) {
 	sqlite, _ := onSQLite(t)
-	for name, on := range map[string]options{"memory": {}, "sqlite": sqlite, "mariadb": onMariaDB(t)} {
+	for name, on := range map[string]options{"memory": {}, "sqlite": sqlite, "mariadb": onMariaDB(t), "postgres": onPostgres(t)} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, on)
 			ann := w.as("ann")

@@ -17,6 +17,7 @@ func onEveryStore(t *testing.T, flow func(*testing.T, options)) {
 		flow(t, on)
 	})
 	t.Run("mariadb", func(t *testing.T) { flow(t, onMariaDB(t)) })
+	t.Run("postgres", func(t *testing.T) { flow(t, onPostgres(t)) })
 }
 
 // The flow of knlambert/user-api's README: an admin runs the users of a customer.

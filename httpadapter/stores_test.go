@@ -17,6 +17,7 @@ import (
 	"github.com/userapi/userapi"
 	"github.com/userapi/userapi/internal/drivertest"
 	"github.com/userapi/userapi/store/mysql"
+	"github.com/userapi/userapi/store/postgres"
 	"github.com/userapi/userapi/store/sqlite"
 )
 
@@ -32,11 +33,16 @@ func onSQLite(t *testing.T) (options, string) {
 	return options{api: func(c *userapi.Config) { c.Store = st }}, dir
 }
 
-// server is started by the first test that needs it.
+// The servers are started by the first test that needs them.
 var (
 	server *drivertest.MariaDB
 	start  = sync.OnceValue(func() (err error) {
 		server, err = drivertest.Shared()
+		return err
+	})
+	other      *drivertest.Postgres
+	startOther = sync.OnceValue(func() (err error) {
+		other, err = drivertest.SharedPostgres()
 		return err
 	})
 )
@@ -46,6 +52,9 @@ func TestMain(m *testing.M) {
 	if server != nil {
 		server.Stop()
 	}
+	if other != nil {
+		other.Stop()
+	}
 	os.Exit(code)
 }
 
@@ -54,6 +63,15 @@ func onMariaDB(t *testing.T) options {
 	t.Helper()
 	require.NoError(t, start())
 	st := mysql.New(drivertest.Open(t, server.Database(t)))
+	require.NoError(t, st.Migrate(t.Context()))
+	return options{api: func(c *userapi.Config) { c.Store = st }}
+}
+
+// onPostgres puts a world on a database of its own.
+func onPostgres(t *testing.T) options {
+	t.Helper()
+	require.NoError(t, startOther())
+	st := postgres.New(drivertest.OpenPostgres(t, "pgx", other.Database(t)))
 	require.NoError(t, st.Migrate(t.Context()))
 	return options{api: func(c *userapi.Config) { c.Store = st }}
 }

@@ -13,10 +13,13 @@ import (
 	"time"
 
 	mysqldriver "github.com/go-sql-driver/mysql"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 	sqlitedriver "modernc.org/sqlite"
 
 	"github.com/userapi/userapi"
 	"github.com/userapi/userapi/store/mysql"
+	"github.com/userapi/userapi/store/postgres"
 	"github.com/userapi/userapi/store/sqlite"
 )
 
@@ -26,13 +29,13 @@ const (
 	// connectWithin bounds how long a start waits for the database.
 	connectWithin = 5 * time.Second
 
-	mysqlConns    = 32
-	mysqlConnLife = 4 * time.Minute // below the idle limits of usual proxies and servers
+	serverConns    = 32
+	serverConnLife = 4 * time.Minute // below the idle limits of usual proxies and servers
 )
 
 // Database is the flag every command has.
 type Database struct {
-	DB string `name:"db" env:"USERAPI_DB" default:"sqlite:userapi.db" placeholder:"sqlite:PATH|mysql:DSN" help:"Database: sqlite:PATH, or mysql:USER:PASSWORD@tcp(HOST:PORT)/NAME."`
+	DB string `name:"db" env:"USERAPI_DB" default:"sqlite:userapi.db" placeholder:"sqlite:PATH|mysql:DSN|postgres:URL" help:"Database: sqlite:PATH, mysql:USER:PASSWORD@tcp(HOST:PORT)/NAME, or postgres://USER:PASSWORD@HOST:PORT/NAME."`
 }
 
 // database is an open database.
@@ -65,9 +68,13 @@ func (f Database) describe() (*database, error) {
 		}
 		return &database{name: fmt.Sprintf("MySQL database %s at %s", cfg.DBName, cfg.Addr)}, nil
 	case "postgres", "postgresql":
-		return nil, wrongUsef("--db postgres:URL is not part of this version; use sqlite:PATH or mysql:DSN")
+		cfg, err := postgresConfig(rest)
+		if err != nil || cfg.Database == "" {
+			return nil, wrongUsef("--db postgres:URL needs postgres://USER:PASSWORD@HOST:PORT/NAME, with the name of a database")
+		}
+		return &database{name: fmt.Sprintf("PostgreSQL database %s at %s:%d", cfg.Database, cfg.Host, cfg.Port)}, nil
 	}
-	return nil, wrongUsef("--db has to begin with sqlite: or mysql:")
+	return nil, wrongUsef("--db has to begin with sqlite:, mysql: or postgres:")
 }
 
 // open connects. With create a SQLite file is made where there is none.
@@ -76,10 +83,13 @@ func (f Database) open(ctx context.Context, log *slog.Logger, create bool) (*dat
 	if err != nil {
 		return nil, err
 	}
-	if d.file != "" {
+	switch kind, rest, _ := strings.Cut(f.DB, ":"); kind {
+	case "sqlite":
 		err = d.openFile(create)
-	} else {
-		err = d.openServer(strings.TrimPrefix(f.DB, "mysql:"), log)
+	case "mysql":
+		err = d.openMySQL(rest, log)
+	default:
+		err = d.openPostgres(rest)
 	}
 	if err != nil {
 		return nil, err
@@ -130,7 +140,7 @@ func (d *database) openFile(create bool) error {
 	return nil
 }
 
-func (d *database) openServer(dsn string, log *slog.Logger) error {
+func (d *database) openMySQL(dsn string, log *slog.Logger) error {
 	cfg, err := mysqldriver.ParseDSN(dsn)
 	if err != nil {
 		return wrongUsef("--db mysql:DSN cannot be read")
@@ -145,11 +155,45 @@ func (d *database) openServer(dsn string, log *slog.Logger) error {
 		return fmt.Errorf("cannot open the %s: %w", d.name, err)
 	}
 	d.pool = sql.OpenDB(connector)
-	d.pool.SetMaxOpenConns(mysqlConns)
-	d.pool.SetMaxIdleConns(mysqlConns)
-	d.pool.SetConnMaxLifetime(mysqlConnLife)
+	d.limitConns()
 	d.store = mysql.New(d.pool)
 	return nil
+}
+
+func (d *database) openPostgres(rest string) error {
+	cfg, err := postgresConfig(rest)
+	if err != nil {
+		return wrongUsef("--db postgres:URL cannot be read")
+	}
+	d.pool = stdlib.OpenDB(*cfg)
+	d.limitConns()
+	d.store = postgres.New(d.pool)
+	return nil
+}
+
+func (d *database) limitConns() {
+	d.pool.SetMaxOpenConns(serverConns)
+	d.pool.SetMaxIdleConns(serverConns)
+	d.pool.SetConnMaxLifetime(serverConnLife)
+}
+
+// postgresConfig reads what is behind "postgres:": a URL, or the rest of the one that the flag is. The driver's own words may repeat a part
+// of the password, so they are not shown.
+func postgresConfig(rest string) (*pgx.ConnConfig, error) {
+	if strings.HasPrefix(rest, "//") {
+		rest = "postgres:" + rest
+	}
+	cfg, err := pgx.ParseConfig(rest)
+	if err == nil && !strings.Contains(rest, "://") {
+		err = errors.New("no URL")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = connectWithin
+	}
+	return cfg, nil
 }
 
 func (d *database) migrate(ctx context.Context) error {

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	mysqldriver "github.com/go-sql-driver/mysql"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/userapi/userapi"
@@ -118,15 +117,9 @@ func openOtherMySQL(dsn string) (*sql.DB, error) {
 }
 
 func openOtherPostgres(rest string) (*sql.DB, error) {
-	if strings.HasPrefix(rest, "//") {
-		rest = "postgres:" + rest // the source was the URL itself
-	}
-	cfg, err := pgx.ParseConfig(rest)
-	if err != nil || !strings.Contains(rest, "://") {
+	cfg, err := postgresConfig(rest)
+	if err != nil {
 		return nil, wrongUsef("--source postgres:URL needs postgres://USER:PASSWORD@HOST:PORT/NAME")
-	}
-	if cfg.ConnectTimeout == 0 {
-		cfg.ConnectTimeout = connectWithin
 	}
 	cfg.RuntimeParams["timezone"] = "UTC"
 	return stdlib.OpenDB(*cfg), nil

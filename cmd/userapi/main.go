@@ -82,7 +82,9 @@ func run(ctx context.Context, args []string) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(os.Stderr, "userapi: "+strings.TrimPrefix(explain(err), "userapi: "))
+	// One line, though a driver that tried several addresses has several.
+	text := strings.Join(strings.FieldsFunc(explain(err), func(r rune) bool { return r == '\n' || r == '\t' }), " ")
+	fmt.Fprintln(os.Stderr, "userapi: "+strings.TrimPrefix(text, "userapi: "))
 	return exitCode(err)
 }
 

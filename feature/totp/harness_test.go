@@ -31,6 +31,7 @@ import (
 	"github.com/userapi/userapi/internal/drivertest"
 	"github.com/userapi/userapi/store/memory"
 	"github.com/userapi/userapi/store/mysql"
+	"github.com/userapi/userapi/store/postgres"
 	"github.com/userapi/userapi/store/sqlite"
 	"github.com/userapi/userapi/verification/dummy"
 )
@@ -71,17 +72,32 @@ func onMariaDB(t *testing.T) handles {
 	}
 }
 
+func onPostgres(t *testing.T) handles {
+	require.NoError(t, startOther())
+	url := other.Database(t)
+	return func() userapi.Store {
+		st := postgres.New(drivertest.OpenPostgres(t, "pgx", url))
+		require.NoError(t, st.Migrate(t.Context()))
+		return st
+	}
+}
+
 func onEveryStore(t *testing.T, flow func(*testing.T, handles)) {
-	for name, open := range map[string]func(*testing.T) handles{"memory": onMemory, "sqlite": onSQLite, "mariadb": onMariaDB} {
+	for name, open := range map[string]func(*testing.T) handles{"memory": onMemory, "sqlite": onSQLite, "mariadb": onMariaDB, "postgres": onPostgres} {
 		t.Run(name, func(t *testing.T) { flow(t, open(t)) })
 	}
 }
 
-// server is started by the first test that needs it.
+// The servers are started by the first test that needs them.
 var (
 	server *drivertest.MariaDB
 	start  = sync.OnceValue(func() (err error) {
 		server, err = drivertest.Shared()
+		return err
+	})
+	other      *drivertest.Postgres
+	startOther = sync.OnceValue(func() (err error) {
+		other, err = drivertest.SharedPostgres()
 		return err
 	})
 )
@@ -90,6 +106,9 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	if server != nil {
 		server.Stop()
+	}
+	if other != nil {
+		other.Stop()
 	}
 	os.Exit(code)
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"io"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Fault is what happens to a connection at COMMIT.
@@ -28,6 +30,8 @@ const (
 // Connector opens connections that write down what they are asked, and that break once when they are told to.
 type Connector struct {
 	driver.Connector
+	lost, refused error // what the driver says of a connection that broke, and of a COMMIT that the server refused
+
 	next atomic.Int32
 
 	mu        sync.Mutex
@@ -60,11 +64,14 @@ func NewConnector(name, dsn string) (*Connector, error) {
 		return nil, err
 	}
 	defer db.Close()
-	if d, ok := db.Driver().(driver.DriverContext); ok {
-		c, err := d.OpenConnector(dsn)
-		return &Connector{Connector: c}, err
+	c := &Connector{Connector: dsnConnector{db.Driver(), dsn}, lost: mysql.ErrInvalidConn, refused: &mysql.MySQLError{Number: 1213, Message: "Deadlock found"}}
+	if name == "pgx" {
+		c.lost, c.refused = io.ErrUnexpectedEOF, &pgconn.PgError{Severity: "ERROR", Code: "40P01", Message: "deadlock detected"}
 	}
-	return &Connector{Connector: dsnConnector{db.Driver(), dsn}}, nil
+	if d, ok := db.Driver().(driver.DriverContext); ok {
+		c.Connector, err = d.OpenConnector(dsn)
+	}
+	return c, err
 }
 
 type dsnConnector struct {
@@ -149,7 +156,7 @@ type conn struct {
 
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	if c.gone {
-		return nil, mysql.ErrInvalidConn
+		return nil, c.c.lost
 	}
 	c.c.record(query, args)
 	exec := func(ctx context.Context, query string) (driver.Result, error) {
@@ -162,12 +169,12 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	case BeforeCommit:
 		c.gone = true
 		c.Conn.Close()
-		return nil, mysql.ErrInvalidConn
+		return nil, c.c.lost
 	case AfterCommit:
 		c.gone = true
 		_, _ = exec(ctx, query)
 		c.Conn.Close()
-		return nil, mysql.ErrInvalidConn
+		return nil, c.c.lost
 	case DuringCommit:
 		c.gone = true
 		go func() {
@@ -175,10 +182,10 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 			_, _ = exec(context.Background(), query)
 			c.Conn.Close()
 		}()
-		return nil, mysql.ErrInvalidConn
+		return nil, c.c.lost
 	case RefusedCommit:
 		_, _ = exec(ctx, "ROLLBACK")
-		return nil, &mysql.MySQLError{Number: 1213, Message: "Deadlock found when trying to get lock"}
+		return nil, c.c.refused
 	}
 	return exec(ctx, query)
 }

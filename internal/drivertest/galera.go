@@ -146,7 +146,7 @@ func (c *Cluster) Restore(i int) error {
 // Stop ends all nodes and removes their data.
 func (c *Cluster) Stop() {
 	for _, m := range c.Nodes {
-		if m.lease != nil {
+		if m.server != nil {
 			m.Stop()
 		}
 	}

@@ -1,21 +1,18 @@
-// Package drivertest is what only tests with a SQL database need: a MariaDB server of their own, and connections that
+// Package drivertest is what only tests with a SQL database need: MariaDB and PostgreSQL servers of their own, and connections that
 // break when they are told to.
 package drivertest
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -34,9 +31,7 @@ type MariaDB struct {
 	keep   bool   // the data outlives the server
 	args   []string
 	port   int
-	pid    int
-	lease  io.Closer // the server dies when it is closed, and so when this process dies
-	done   chan struct{}
+	server *leased
 	number atomic.Int64
 	as     string // see account
 }
@@ -114,34 +109,12 @@ func freePort() (int, error) {
 
 // Start starts a private server that was killed, on the same data and port.
 func (m *MariaDB) Start() error {
-	// The shell outlives nobody: when its standard input ends, it kills the server.
-	args := append([]string{"-c", `"$@" >>"$0" 2>&1 & pid=$!; echo $pid; read line; kill -9 $pid 2>/dev/null; wait $pid`,
-		filepath.Join(m.dir, "log"), "mariadbd", "--no-defaults", "--datadir=" + m.data(), "--socket=" + filepath.Join(m.dir, "s"),
+	args := append([]string{"mariadbd", "--no-defaults", "--datadir=" + m.data(), "--socket=" + filepath.Join(m.dir, "s"),
 		"--port=" + strconv.Itoa(m.port), "--bind-address=127.0.0.1", "--user=" + m.account(), "--skip-name-resolve", "--max-connections=500"}, m.args...)
-	cmd := exec.Command("sh", args...)
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
+	var err error
+	if m.server, err = lease(m.dir, nil, syscall.SIGKILL, args...); err != nil {
 		return err
 	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		return err
-	}
-	if m.pid, err = strconv.Atoi(strings.TrimSpace(line)); err != nil {
-		return err
-	}
-	m.lease, m.done = stdin, make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(m.done)
-	}()
 	m.config = mysql.NewConfig()
 	m.config.User, m.config.Net, m.config.Addr = "root", "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(m.port))
 	return m.wait()
@@ -159,8 +132,7 @@ func (m *MariaDB) wait() error {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	log, _ := os.ReadFile(filepath.Join(m.dir, "log"))
-	return fmt.Errorf("mariadbd does not answer: %w\n%s", err, log)
+	return fmt.Errorf("mariadbd does not answer: %w\n%s", err, m.server.said())
 }
 
 // Kill ends a private server at once, as a crash does.
@@ -168,10 +140,8 @@ func (m *MariaDB) Kill() error {
 	if m.dir == "" {
 		return errors.New("drivertest: this server is not ours to kill")
 	}
-	err := syscall.Kill(m.pid, syscall.SIGKILL)
-	_ = m.lease.Close()
-	<-m.done
-	return err
+	m.server.end()
+	return nil
 }
 
 // Signal sends a signal to a private server.
@@ -179,7 +149,7 @@ func (m *MariaDB) Signal(signal syscall.Signal) error {
 	if m.dir == "" {
 		return errors.New("drivertest: this server is not ours to signal")
 	}
-	return syscall.Kill(m.pid, signal)
+	return syscall.Kill(m.server.pid, signal)
 }
 
 // Stop ends a private server and removes its data, if they are not to stay.
@@ -187,8 +157,7 @@ func (m *MariaDB) Stop() {
 	if m.dir == "" {
 		return
 	}
-	_ = m.lease.Close()
-	<-m.done
+	m.server.end()
 	if !m.keep {
 		os.RemoveAll(m.dir)
 	}

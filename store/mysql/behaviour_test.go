@@ -112,66 +112,12 @@ func TestOneConnection(t *testing.T) {
 	wg.Wait()
 }
 
-// What became of a COMMIT whose answer is lost is found out before anything is repeated.
 func TestLostCommits(t *testing.T) {
-	for name, fault := range map[string]drivertest.Fault{
-		"it never arrived": drivertest.BeforeCommit, "it took effect": drivertest.AfterCommit,
-		"it takes effect later": drivertest.DuringCommit, "it was refused": drivertest.RefusedCommit,
-	} {
-		t.Run(name, func(t *testing.T) {
-			c := drivertest.Wrap(t, "mysql", server.Database(t).FormatDSN())
-			db := c.Pool(t)
-			st := mysql.New(db)
-			require.NoError(t, st.Migrate(t.Context()))
-			require.NoError(t, st.InsertCustomer(t.Context(), drivertest.Customer("c")))
-			events := func() (n int) {
-				require.NoError(t, db.QueryRow(`SELECT COUNT(*) FROM userapi_events`).Scan(&n))
-				return n
-			}
-			before := events()
-
-			c.Break(fault)
-			require.NoError(t, st.InsertUser(t.Context(), insert("u")))
-			assert.True(t, c.Broke())
-			assert.Equal(t, before+1, events())
-
-			session := userapi.Session{ID: "s1", UserID: "u", CreatedAt: time.Now(), Methods: []string{"pwd"}}
-			login := userapi.SessionInsert{Session: session, IfEpoch: 1, Cap: 1, EndedFor: time.Hour, Event: userapi.Event{ID: "login 1"}}
-			_, err := st.InsertSession(t.Context(), login)
-			require.NoError(t, err)
-			login.Session.ID, login.Event.ID = "s2", "login 2"
-			c.Break(fault)
-			ended, err := st.InsertSession(t.Context(), login)
-			require.NoError(t, err)
-			assert.Equal(t, []string{"s1"}, ended)
-
-			a, err := st.AccountByID(t.Context(), userapi.Scope{All: true}, "u")
-			require.NoError(t, err)
-			a.Name = "changed"
-			c.Break(fault)
-			require.NoError(t, st.ChangeUser(t.Context(), userapi.UserUpdate{
-				Scope: userapi.Scope{All: true}, Account: a, IfVersion: 1, CustomerBefore: "c", Event: userapi.Event{ID: "change"},
-			}), "a change that took effect is not taken for somebody else's")
-			c.Break(fault)
-			upgraded, err := st.UpgradeHash(t.Context(), userapi.HashUpgrade{UserID: "u", Old: "hash", New: "new", Event: userapi.Event{ID: "upgrade"}})
-			require.NoError(t, err)
-			assert.True(t, upgraded)
-			assert.Equal(t, before+5, events())
-
-			live, _, err := st.Revocations(t.Context(), 0)
-			require.NoError(t, err)
-			assert.Len(t, live, 2, "one session ended, once, beside the row of the beginning")
-
-			// Without an event nobody can tell, so the caller is told that.
-			c.Break(fault)
-			_, err = st.TakeLimits(t.Context(), time.Now(), []userapi.LimitTake{{Key: "k", Max: 5, Window: time.Hour}})
-			if fault == drivertest.RefusedCommit {
-				assert.NoError(t, err)
-			} else {
-				assert.ErrorIs(t, err, userapi.ErrUnavailable)
-			}
-		})
-	}
+	drivertest.LostCommits(t, func(t *testing.T) (drivertest.Store, *sql.DB, *drivertest.Connector) {
+		c := drivertest.Wrap(t, "mysql", server.Database(t).FormatDSN())
+		db := c.Pool(t)
+		return mysql.New(db), db, c
+	})
 }
 
 // An event's id that is used twice is a defect of the caller, never taken for success.
@@ -277,7 +223,7 @@ func TestLoginStatements(t *testing.T) {
 	c := drivertest.Wrap(t, "mysql", server.Database(t).FormatDSN())
 	st := mysql.New(c.Pool(t))
 	require.NoError(t, st.Migrate(t.Context()))
-	drivertest.LoginStatements(t, st, c)
+	drivertest.LoginStatements(t, st, c, 6)
 }
 
 func TestStatementsUseAnIndex(t *testing.T) {

@@ -72,10 +72,7 @@ func (b *breaking) left(challenges, messages int) {
 }
 
 func eachFault(t *testing.T, test func(t *testing.T, b *breaking)) {
-	for name, fault := range map[string]drivertest.Fault{
-		"it never arrived": drivertest.BeforeCommit, "it took effect": drivertest.AfterCommit,
-		"it takes effect later": drivertest.DuringCommit, "it was refused": drivertest.RefusedCommit,
-	} {
+	for name, fault := range drivertest.Faults {
 		t.Run(name, func(t *testing.T) { test(t, newBreaking(t, fault)) })
 	}
 }

@@ -70,6 +70,7 @@ var dialect = sqlstore.Dialect{
 	Upsert:     func(string) string { return "ON DUPLICATE KEY UPDATE" },
 	Excluded:   func(column string) string { return "VALUES(" + column + ")" },
 	Concat:     func(texts ...string) string { return "CONCAT(" + strings.Join(texts, ", ") + ")" },
+	Find:       func(text string) string { return "INSTR(" + text + ", ?)" },
 	Returning:  returning,
 	// Without it the planner walks a whole tenant for the first page of it.
 	Index:    func(name string) string { return " FORCE INDEX (" + name + ")" },

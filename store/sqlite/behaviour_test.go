@@ -208,7 +208,7 @@ func TestCancelledWrites(t *testing.T) {
 
 func TestLoginStatements(t *testing.T) {
 	c := drivertest.Wrap(t, "sqlite", sqlite.DSN(filepath.Join(t.TempDir(), "users.db")))
-	drivertest.LoginStatements(t, migrated(t, c.Pool(t)), c)
+	drivertest.LoginStatements(t, migrated(t, c.Pool(t)), c, 6)
 }
 
 func TestStatementsUseAnIndex(t *testing.T) {

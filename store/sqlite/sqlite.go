@@ -77,6 +77,7 @@ var dialect = sqlstore.Dialect{
 	Upsert:     func(key string) string { return "ON CONFLICT (" + key + ") DO UPDATE SET" },
 	Excluded:   func(column string) string { return "excluded." + column },
 	Concat:     func(texts ...string) string { return "(" + strings.Join(texts, " || ") + ")" },
+	Find:       func(text string) string { return "INSTR(" + text + ", ?)" },
 	Index:      index,
 	Begin:      begin,
 	Fault:      fault,

@@ -87,6 +87,19 @@ func (s suite) limits(t *testing.T) {
 		same(t, take(f, f.now, other), time.Minute, "wait for the other one")
 	})
 
+	t.Run("two attempts on one key can be taken back at once", func(t *testing.T) {
+		f := db.tenant(t)
+		l := userapi.LimitTake{Key: f.key("b"), Max: 3, Window: time.Minute}
+		for range 3 {
+			take(f, f.now, l)
+		}
+		back(f, userapi.LimitReturn{Key: l.Key}, userapi.LimitReturn{Key: f.key("never")}, userapi.LimitReturn{Key: l.Key})
+		for range 2 {
+			same(t, take(f, f.now, l), time.Duration(0), "wait")
+		}
+		same(t, take(f, f.now, l), time.Minute, "wait after both were used again")
+	})
+
 	t.Run("a counter never falls below zero", func(t *testing.T) {
 		f := db.tenant(t)
 		l := userapi.LimitTake{Key: f.key("z"), Max: 2, Window: time.Minute}
@@ -119,7 +132,7 @@ func (s suite) limits(t *testing.T) {
 
 	t.Run("keys are bytes", func(t *testing.T) {
 		f := db.tenant(t)
-		for _, key := range []string{"k", "K", "k ", "ḱ", "k%", `k\`, "k'", "k\x00", strings.Repeat("k", 128-len(f.tag))} {
+		for _, key := range []string{"k", "K", "k ", "ḱ", "k%", `k\`, "k'", "k\x01", strings.Repeat("k", 128-len(f.tag))} {
 			l := userapi.LimitTake{Key: f.key(key), Max: 1, Window: time.Minute}
 			same(t, take(f, f.now, l), time.Duration(0), "wait for "+key)
 			same(t, take(f, f.now, l), time.Minute, "wait for "+key)

@@ -87,6 +87,33 @@ func (s suite) users(t *testing.T) {
 		same(t, f.read(a.ID), a, "account")
 	})
 
+	t.Run("what no text can hold is found nowhere", func(t *testing.T) {
+		f := db.tenant(t)
+		a := f.add()
+		for _, none := range []string{"\x00", "\xff", a.ID + "\x00", "\xc3(", "\xed\xa0\x80"} {
+			_, err := f.AccountByID(t.Context(), f.scope(), none)
+			is(t, err, userapi.ErrNotFound)
+			for _, kind := range []userapi.IdentifierKind{userapi.EmailIdentifier, userapi.UsernameIdentifier, userapi.PhoneIdentifier} {
+				_, err = f.AccountForLogin(t.Context(), userapi.Identifier{Kind: kind, Value: none}, [2]string{none, none})
+				is(t, err, userapi.ErrNotFound)
+			}
+			_, err = f.SessionByID(t.Context(), none)
+			is(t, err, userapi.ErrNotFound)
+			_, err = f.CustomerByID(t.Context(), none)
+			is(t, err, userapi.ErrNotFound)
+			_, err = f.FindKey(t.Context(), f.scope(), userapi.KeyRef{Prefix: none})
+			is(t, err, userapi.ErrNotFound)
+			_, err = f.TryChallenge(t.Context(), userapi.ChallengeTry{ID: none, Now: f.now})
+			is(t, err, userapi.ErrNotFound)
+			roles, err := f.Roles(t.Context(), []string{none}, []string{none})
+			must(t, err)
+			same(t, len(roles), 0, "roles")
+			for _, filter := range []userapi.UserFilter{{EmailPart: none}, {Prefix: none}} {
+				same(t, len(f.list(filter)), 0, "accounts")
+			}
+		}
+	})
+
 	t.Run("keys are bytes", func(t *testing.T) {
 		f := db.tenant(t)
 		byKey := map[userapi.Identifier]string{}

@@ -205,10 +205,16 @@ func (s *Store) ChangeKey(ctx context.Context, w userapi.KeyUpdate) error {
 		if err := s.changeOwner(ctx, q, w.Scope, k.UserID); err != nil {
 			return err
 		}
-		// The session before the key, as everywhere; that it is gone is told after what is wrong with the key.
+		// The session before the key, as everywhere; that it is gone is told after what is wrong with the key, and so is a quota.
 		ended := insideSession(ctx, q, w.IfSession)
 		if ended != nil && !errors.Is(ended, userapi.ErrChanged) {
 			return ended
+		}
+		var full error
+		if w.TakesPlace && ended == nil {
+			if full = s.hasRoomForKey(ctx, q, k.APIKey, w.Now, w.Cap); full != nil && !errors.Is(full, userapi.ErrKeyQuota) {
+				return full
+			}
 		}
 		n, err := q.exec(ctx, `UPDATE userapi_keys`+s.d.Index("PRIMARY")+` SET name = ?, name_key = ?, scopes = ?, active = ?, version = version + 1
 			WHERE id = ? AND user_id = ? AND version = ?`,
@@ -219,15 +225,12 @@ func (s *Store) ChangeKey(ctx context.Context, w userapi.KeyUpdate) error {
 		if err != nil && s.d.Violated(err) == "" {
 			return err
 		}
-		if ended != nil {
+		switch {
+		case ended != nil:
 			return ended
-		}
-		if w.TakesPlace {
-			if err := s.hasRoomForKey(ctx, q, k.APIKey, w.Now, w.Cap); err != nil {
-				return err
-			}
-		}
-		if err != nil {
+		case full != nil:
+			return full
+		case err != nil:
 			return s.keyTaken(err)
 		}
 		return s.revoke(ctx, q, w.Revoke)

@@ -15,8 +15,10 @@ import (
 type conn struct {
 	q        querier
 	prepared *statements // nil = none
-	binary   bool
+	d        *Dialect
 }
+
+func (s *Store) on(q querier) conn { return conn{q: q, d: &s.d} }
 
 type querier interface {
 	sqlx.QueryerContext
@@ -66,10 +68,34 @@ func (c conn) exists(ctx context.Context, query string, args ...any) (bool, erro
 // in is for statements with slices among their arguments.
 func in(query string, args ...any) (string, []any, error) { return sqlx.In(query, args...) }
 
+// inside runs a statement whose failure is not the end of the transaction.
+func (c conn) inside(ctx context.Context, statement func() error) error {
+	if !c.d.Aborts {
+		return statement()
+	}
+	if _, err := c.exec(ctx, `SAVEPOINT userapi_statement`); err != nil {
+		return err
+	}
+	err := statement()
+	if err == nil {
+		return nil
+	}
+	if _, failed := c.exec(ctx, `ROLLBACK TO SAVEPOINT userapi_statement`); failed != nil {
+		return failed
+	}
+	return err
+}
+
 // bind makes the arguments what the database takes: with columns of bytes they are bytes, and stand in the query where it is
 // not prepared already.
 func (c conn) bind(query string, args []any, prepared bool) (string, []any, error) {
-	if !c.binary {
+	if sqlx.BindType(c.d.Driver) == sqlx.DOLLAR && len(args) > 0 {
+		query = sqlx.Rebind(sqlx.DOLLAR, query)
+	}
+	if c.d.Strict {
+		return query, strict(args), nil
+	}
+	if !c.d.Binary {
 		return query, args, nil
 	}
 	if !prepared {
@@ -84,6 +110,24 @@ func (c conn) bind(query string, args []any, prepared bool) (string, []any, erro
 		out[i] = a
 	}
 	return query, out, nil
+}
+
+// strict makes truth values numbers, and puts U+FFFD for what no text can hold: nothing that is kept has such, but anything is asked for.
+func strict(args []any) []any {
+	out := make([]any, len(args))
+	for i, a := range args {
+		switch v := a.(type) {
+		case bool:
+			a = 0
+			if v {
+				a = 1
+			}
+		case string:
+			a = strings.ReplaceAll(strings.ToValidUTF8(v, "\uFFFD"), "\x00", "\uFFFD")
+		}
+		out[i] = a
+	}
+	return out
 }
 
 // literal puts the arguments in place of the question marks. With arguments a driver would prepare the statement first, and

@@ -23,3 +23,15 @@ func TestLiteral(t *testing.T) {
 		assert.Error(t, err, "%v", args)
 	}
 }
+
+func TestBehindPrefix(t *testing.T) {
+	for prefix, want := range map[string]string{
+		"": "", "a": "b", "a/": "a0", "\u00bf": "\u00c0", "\u007f": "\u0080", "a\U0010ffff": "b", "\U0010ffff": "", "\ud7ff": "\ue000",
+	} {
+		got := behindPrefix(prefix)
+		assert.Equal(t, want, got, "%q", prefix)
+		if got != "" {
+			assert.Less(t, prefix+"\U0010ffff", got, "%q", prefix)
+		}
+	}
+}

@@ -136,32 +136,43 @@ func (s *Store) ReturnLimits(ctx context.Context, returns []userapi.LimitReturn)
 }
 
 // returnLimits is part of two writes, and the last of each: others wait for the counter of a busy address. All of it is one statement, in
-// the order of the keys. The rows it would insert say what is to become of those that are there: with hits of -1 one attempt is taken
-// back; others replace the row, by a mark, or by a counter that is over and swept some day.
+// the order of the keys, each of them once. The rows it would insert say what is to become of those that are there: with hits below 0 so
+// many attempts are taken back; others replace the row, by a mark, or by a counter that is over and swept some day.
 func (s *Store) returnLimits(ctx context.Context, q conn, returns []userapi.LimitReturn) error {
 	if len(returns) == 0 {
 		return nil
 	}
 	returns = slices.Clone(returns)
-	slices.SortFunc(returns, func(a, b userapi.LimitReturn) int { return cmp.Compare(a.Key, b.Key) })
-	var args []any
+	slices.SortStableFunc(returns, func(a, b userapi.LimitReturn) int { return cmp.Compare(a.Key, b.Key) })
+	var rows []limitRow
 	for _, r := range returns {
-		hits, until := -1, int64(0)
+		row := limitRow{Key: r.Key, Hits: -1}
 		switch {
 		case r.Mark != nil:
-			hits, until = 1, millis(r.Mark.Until)
+			row.Hits, row.EndsAt = 1, millis(r.Mark.Until)
 		case r.Clear:
-			hits = 0
+			row.Hits = 0
 		}
-		args = append(args, r.Key, hits, until, until)
+		switch last := len(rows) - 1; {
+		case last < 0 || rows[last].Key != r.Key:
+			rows = append(rows, row)
+		case row.Hits >= 0:
+			rows[last] = row
+		case rows[last].Hits != 0:
+			rows[last].Hits--
+		}
+	}
+	var args []any
+	for _, r := range rows {
+		args = append(args, r.Key, r.Hits, r.EndsAt, r.EndsAt)
 	}
 	hits := s.d.Excluded("hits")
 	kept := func(column string) string {
 		return column + ` = CASE WHEN ` + hits + ` < 0 THEN userapi_limits.` + column + ` ELSE ` + s.d.Excluded(column) + ` END`
 	}
 	_, err := q.exec(ctx, `INSERT INTO userapi_limits (limit_key, hits, streak, ends_at, kept_until) VALUES `+
-		strings.TrimSuffix(strings.Repeat(`(?, ?, 0, ?, ?), `, len(returns)), ", ")+` `+s.d.Upsert("limit_key")+`
-		hits = CASE WHEN `+hits+` >= 0 THEN `+hits+` WHEN userapi_limits.hits > 0 THEN userapi_limits.hits - 1 ELSE 0 END, `+
+		strings.TrimSuffix(strings.Repeat(`(?, ?, 0, ?, ?), `, len(rows)), ", ")+` `+s.d.Upsert("limit_key")+`
+		hits = CASE WHEN `+hits+` >= 0 THEN `+hits+` WHEN userapi_limits.hits + `+hits+` > 0 THEN userapi_limits.hits + `+hits+` ELSE 0 END, `+
 		kept("streak")+`, `+kept("ends_at")+`, `+kept("kept_until"), args...)
 	if err != nil {
 		return err
@@ -180,7 +191,7 @@ func (s *Store) returnLimits(ctx context.Context, q conn, returns []userapi.Limi
 func makeRoomForMark(ctx context.Context, q conn, m userapi.LimitMark) error {
 	var over []string
 	err := q.query(ctx, &over, `SELECT limit_key FROM userapi_limits WHERE limit_key >= ? AND limit_key < ?
-		ORDER BY ends_at DESC, limit_key DESC LIMIT ? OFFSET ?`, m.Of, m.Of+"\xff", maxEnded, m.Cap)
+		ORDER BY ends_at DESC, limit_key DESC LIMIT ? OFFSET ?`, m.Of, behindPrefix(m.Of), maxEnded, m.Cap)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/userapi/userapi"
 )
@@ -89,7 +90,7 @@ type listRange struct {
 }
 
 func (s *Store) byID(f userapi.UserFilter) listRange {
-	where := filtered(f)
+	where := s.filtered(f)
 	if f.AfterID != "" {
 		where.and(`u.id > ?`, f.AfterID)
 	}
@@ -101,7 +102,7 @@ func (s *Store) byID(f userapi.UserFilter) listRange {
 }
 
 func (s *Store) byName(f userapi.UserFilter) listRange {
-	where := filtered(f)
+	where := s.filtered(f)
 	where.begins(`u.name_key`, f.Prefix)
 	if f.AfterID != "" {
 		where.and(`u.name_key >= ? AND (u.name_key > ? OR u.id > ?)`, f.AfterName, f.AfterName, f.AfterID)
@@ -114,7 +115,7 @@ func (s *Store) byName(f userapi.UserFilter) listRange {
 }
 
 func (s *Store) byUsername(f userapi.UserFilter) listRange {
-	where := filtered(f)
+	where := s.filtered(f)
 	where.begins(`u.username_key`, f.Prefix)
 	var named conditions
 	named.begins(`u.name_key`, f.Prefix)
@@ -137,11 +138,11 @@ func (c *conditions) begins(column, prefix string) {
 	}
 }
 
-// filtered is what every page asks for. INSTR compares literally, so nothing has to be escaped, and texts are bytes here.
-func filtered(f userapi.UserFilter) conditions {
+// filtered is what every page asks for. Dialect.Find compares literally, so nothing has to be escaped.
+func (s *Store) filtered(f userapi.UserFilter) conditions {
 	var where conditions
 	where.sql, where.args = scoped(f.Scope)
-	const inEmail, inName = `INSTR(u.email_key, ?) > 0`, `INSTR(u.name_key, ?) > 0`
+	inEmail, inName := s.d.Find(`u.email_key`)+` > 0`, s.d.Find(`u.name_key`)+` > 0`
 	if f.EmailPart != "" && f.NamePart != "" && !f.MatchAll {
 		where.and(`(`+inEmail+` OR `+inName+`)`, f.EmailPart, f.NamePart)
 	} else {
@@ -158,13 +159,18 @@ func filtered(f userapi.UserFilter) conditions {
 	return where
 }
 
-// behindPrefix is the first text behind all that begin with prefix, by bytes; "" when there is none.
+// behindPrefix is the first text behind all that begin with prefix, by code points, whose order is that of the bytes; "" when there is
+// none.
 func behindPrefix(prefix string) string {
-	end := []byte(prefix)
+	end := []rune(prefix)
 	for i := len(end) - 1; i >= 0; i-- {
-		if end[i]++; end[i] != 0 {
-			return string(end[:i+1])
+		if end[i] == utf8.MaxRune {
+			continue
 		}
+		if end[i]++; !utf8.ValidRune(end[i]) {
+			end[i] = 0xE000 // behind the surrogates, which are no text
+		}
+		return string(end[:i+1])
 	}
 	return ""
 }

@@ -173,7 +173,7 @@ func (s *Store) lease(ctx context.Context, owner string) error {
 // run executes a statement outside a transaction, for as long as it takes, and repeats it on a conflict.
 func (s *Store) run(ctx context.Context, query string, args ...any) error {
 	for try := 0; ; try++ {
-		_, err := conn{q: s.db, binary: s.d.Binary}.exec(ctx, query, args...)
+		_, err := s.on(s.db).exec(ctx, query, args...)
 		if err == nil {
 			return nil
 		}

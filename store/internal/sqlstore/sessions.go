@@ -49,7 +49,10 @@ func insertSession(ctx context.Context, q conn, s userapi.Session) error {
 // InsertSession implements userapi.SessionStore.
 func (s *Store) InsertSession(ctx context.Context, w userapi.SessionInsert) (ended []string, err error) {
 	err = s.write(ctx, w.Event, func(ctx context.Context, q conn) error {
-		room, err := changeForLogin(ctx, q, w, true)
+		room, err := false, error(nil)
+		if !s.d.Stale {
+			room, err = changeForLogin(ctx, q, w, true)
+		}
 		if err == nil && !room {
 			var found bool
 			if found, err = changeForLogin(ctx, q, w, false); err == nil && !found {

@@ -28,6 +28,7 @@ type Dialect struct {
 	Upsert   func(key string) string      // what stands between INSERT and the assignments of an upsert
 	Excluded func(column string) string   // the value that the upsert would have inserted
 	Concat   func(texts ...string) string // expression: its arguments, joined
+	Find     func(text string) string     // expression: where its argument begins in a text, 0 = nowhere
 	// Returning reports whether this server's INSERT can return the rows as they are then; nil = it can.
 	Returning func(ctx context.Context, db *sql.DB) (bool, error)
 	// Index is a hint behind a table that makes the planner use an index: for pages, and for writes, which lock what they
@@ -36,16 +37,23 @@ type Dialect struct {
 
 	Begin    func(ctx context.Context, c *sql.Conn) error // begins a transaction for writing
 	Fault    func(err error) Fault                        // what an error says about the transaction
-	Violated func(err error) string                       // the column of the unique key err is about, Reference, or ""
+	Violated func(err error) string                       // the column of the unique key err is about, Reference, Oversize, or ""
 	Check    func(ctx context.Context, db *sql.DB) error  // refuses a database that cannot work
 
 	Embedded bool // a file of this process: one writer at a time, and a COMMIT is never in doubt
 	Binary   bool // texts are columns of bytes, so they are passed as bytes
+	Strict   bool // a number takes no truth value, and a text neither NUL nor invalid UTF-8
+	Aborts   bool // an error is the end of its transaction, but for a savepoint
+	// Stale: what a statement reads beside the row that it waited for and changes is as it was before it waited.
+	Stale    bool
 	Prepared bool // what goes to the pool is prepared once: it saves parsing and round trips
 }
 
-// Reference is what Dialect.Violated calls a foreign key.
-const Reference = "reference"
+// What Dialect.Violated calls a foreign key, and a row that does not fit into an index.
+const (
+	Reference = "reference"
+	Oversize  = "oversize"
+)
 
 // Fault says what is left of a transaction after an error.
 type Fault uint8
@@ -71,7 +79,8 @@ type Store struct {
 // New makes a Store. It does not touch the database.
 func New(db *sql.DB, d Dialect) *Store {
 	x := sqlx.NewDb(db, d.Driver)
-	s := &Store{d: d, db: x, reads: conn{q: x, binary: d.Binary}, returns: new(atomic.Pointer[bool])}
+	s := &Store{d: d, db: x, returns: new(atomic.Pointer[bool])}
+	s.reads = s.on(x)
 	if d.Prepared {
 		s.reads.prepared = &statements{db: x}
 	}
@@ -86,7 +95,8 @@ func New(db *sql.DB, d Dialect) *Store {
 func (s *Store) WithTx(tx *sql.Tx, base userapi.Store) userapi.TxStore {
 	bound := *s
 	in := &sqlx.Tx{Tx: tx, Mapper: s.db.Mapper}
-	bound.host = &conn{q: in, binary: s.d.Binary}
+	host := s.on(in)
+	bound.host = &host
 	if s.d.Embedded { // elsewhere that is not safe: see literal
 		bound.host.prepared = &statements{db: in}
 	}

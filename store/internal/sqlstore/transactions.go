@@ -151,7 +151,7 @@ func (s *Store) attempt(ctx context.Context, e userapi.Event, intent func(ctx co
 	if err = s.d.Begin(ctx, c.Conn); err != nil {
 		return false, err
 	}
-	q := conn{q: c, binary: s.d.Binary}
+	q := s.on(c)
 	if err = addEvent(ctx, q, e); err != nil {
 		if s.d.Violated(err) == "id" {
 			err = errEventKnown

@@ -90,6 +90,8 @@ func (s *Store) taken(err error) error {
 		return userapi.ErrUsernameTaken
 	case "verified_phone":
 		return userapi.ErrPhoneTaken
+	case Oversize:
+		return errNameTooLong
 	}
 	return err
 }
@@ -195,11 +197,20 @@ func (s *Store) replaceAccount(ctx context.Context, q conn, w userapi.UserUpdate
 	if w.LogsIn {
 		set, args = `, last_login = ?`, append(args, millis(w.Session.CreatedAt))
 	}
-	n, err := q.exec(ctx, `UPDATE userapi_users AS u`+s.d.Index("PRIMARY")+` SET customer_id = ?, email = ?, email_key = ?, username = ?, username_key = ?,
-		phone = ?, verified_phone = ?, name = ?, first_name = ?, last_name = ?, name_key = ?,
-		active = ?, email_verified = ?, phone_verified = ?, password_hash = ?, must_change = ?, epoch = ?, updated_at = ?, pending_since = ?,
-		version = version + 1`+set+`
-		WHERE u.id = ? AND u.version = ?`+cond, append(append(args, w.Account.ID, w.IfVersion), scope...)...)
+	n := 0
+	replace := func() (err error) {
+		n, err = q.exec(ctx, `UPDATE userapi_users AS u`+s.d.Index("PRIMARY")+` SET customer_id = ?, email = ?, email_key = ?, username = ?, username_key = ?,
+			phone = ?, verified_phone = ?, name = ?, first_name = ?, last_name = ?, name_key = ?,
+			active = ?, email_verified = ?, phone_verified = ?, password_hash = ?, must_change = ?, epoch = ?, updated_at = ?, pending_since = ?,
+			version = version + 1`+set+`
+			WHERE u.id = ? AND u.version = ?`+cond, append(append(args, w.Account.ID, w.IfVersion), scope...)...)
+		return err
+	}
+	if w.Consumes != "" { // whose end is looked for whatever comes of this
+		err = q.inside(ctx, replace)
+	} else {
+		err = replace()
+	}
 	switch {
 	case err == nil && n == 0:
 		return s.goneOrChanged(ctx, q, w.Scope, w.Account.ID)
