@@ -113,7 +113,7 @@ func TestStatements_of_requests(t *testing.T) {
 Statements besides BEGIN and COMMIT, and transactions among them, with the default limits. It is the same on SQLite and on MariaDB;
 PostgreSQL takes one more at a login, to count the sessions, and MySQL, whose INSERT returns no rows, one more where attempts are counted (logins,
 password change). Besides, each node reads the revocations that are
-new, once every half a second while it is asked anything (`+"`Config.Staleness`"+`), in one statement for all its requests.
+new, once every half a second while it is asked anything (`+"`Config.Staleness`"+`): two statements for all its requests, the clock and the rows.
 
 Made by `+"`go test ./httpadapter -run Statements -update`"+`; a test counts them.
 
