@@ -239,7 +239,7 @@ func machine(p Part, r *Run) string {
 		lines = append(lines, "| "+note[0]+" | "+note[1]+" |")
 	}
 	lines = append(lines,
-		fmt.Sprintf("| command | `make bench`, or `cd bench && go run . -part %s`: %d rounds of %v slices |", p.Name, r.Rounds, r.Slice),
+		fmt.Sprintf("| command | `make bench`, here `cd bench && go run . -part %s -rounds %d -slice %v` |", p.Name, r.Rounds, r.Slice),
 		fmt.Sprintf("| when | %s, in %.0f s |", r.began.UTC().Format(time.DateOnly), time.Since(r.began).Seconds()))
 	return strings.Join(lines, "\n") + "\n"
 }

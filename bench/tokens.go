@@ -249,6 +249,7 @@ func apiKey(ctx context.Context, s *site) (*Case, error) {
 	h := newHarness(s.web.HasRoles("admin")(hello), "X-Api-Key", right)
 	return &Case{
 		Name: "userapi HasRoles, API key", Do: h.do, Most: 1.3,
+		Why:   "its checksum is verified, its address read and its hash written as text before the cache is asked",
 		Prove: h.prove(map[string]string{"of another secret": flip(right), "disabled": disabled, "without the role": roleless}),
 		Note:  "the key's secret, scopes, revocations, the owner's roles",
 	}, nil
