@@ -19,8 +19,8 @@ const (
 // AuthenticateKey checks an API key as a whole: its form, its secret, that it is active and has not expired, and that its
 // owner is active. The identity has the owner's roles of this moment. actor says from where the key comes.
 //
-// A key that was just checked is remembered (Config.KeyCache); then no row of it is read, its secret is compared all the same,
-// and what ends or changes it, or its owner's trust, is known as for an access token: see Authenticate.
+// A key that was just checked is remembered by its SHA-256 (Config.KeyCache); then no row of it is read, and what ends or changes
+// it, or its owner's trust, is known as for an access token: see Authenticate.
 //
 // ErrInvalidKey, whatever is wrong; ErrRateLimited for a wrong key from an address with too many of them;
 // ErrUnavailable when key or revocations cannot be read, or what was read is older than what is known to have been revoked:
@@ -32,17 +32,22 @@ func (a *Auth) AuthenticateKey(ctx context.Context, actor Actor, key Secret) (*I
 	if a.bound != nil {
 		return nil, ErrInTx
 	}
-	prefix, hash, ok := parseKey(string(key))
-	if !ok {
+	if len(key) != keyLength {
 		return nil, ErrInvalidKey
+	}
+	whole := wholeHash(string(key))
+	k := a.keys.get(&whole) // by all of the key, so its secret is the right one
+	if k == nil {
+		if _, _, ok := parseKey(string(key)); !ok {
+			return nil, ErrInvalidKey
+		}
 	}
 	if err := a.feed.fresh(ctx); err != nil {
 		return nil, err
 	}
-	whole, now := wholeHash(string(key)), a.cfg.Now()
-	k := a.keys.get(&whole)
-	known := k != nil && k.holds(a.feed, now)
-	if !known {
+	now := a.cfg.Now()
+	if k == nil || !k.holds(a.feed, now) {
+		prefix, hash, _ := parseKey(string(key))
 		var err error
 		if k, err = a.readKey(ctx, prefix, now); err != nil {
 			if errors.Is(err, ErrInvalidKey) {
@@ -50,12 +55,13 @@ func (a *Auth) AuthenticateKey(ctx context.Context, actor Actor, key Secret) (*I
 			}
 			return nil, err
 		}
-	}
-	if subtle.ConstantTimeCompare([]byte(hash), []byte(k.hash)) != 1 || k.key.expired(now) {
-		return nil, a.failed(ctx, LimitKey, actor, ErrInvalidKey)
-	}
-	if !known {
+		if subtle.ConstantTimeCompare([]byte(hash), []byte(k.hash)) != 1 {
+			return nil, a.failed(ctx, LimitKey, actor, ErrInvalidKey)
+		}
 		a.keys.put(&whole, k)
+	}
+	if k.key.expired(now) {
+		return nil, a.failed(ctx, LimitKey, actor, ErrInvalidKey)
 	}
 	a.used(ctx, k, now)
 	return k.identity, nil

@@ -161,7 +161,10 @@ func (k *tokenKeys) verifyAccess(token string, now time.Time) (*Identity, error)
 	if len(token) > maxAccess {
 		return nil, ErrInvalidToken
 	}
-	whole := wholeHash(token)
+	var whole [sha256.Size]byte
+	if k.seen != nil {
+		whole = wholeHash(token)
+	}
 	v := k.seen.get(&whole)
 	if v == nil || k.verifying(v.keyID) != v.key || v.key.retired(now) {
 		var err error
@@ -228,20 +231,25 @@ func (k *tokenKeys) keyOf(t *jwt.Token, now time.Time) (string, *accessKey, erro
 func threeSegments(token string) bool {
 	dots, run := 0, 0
 	for i := range len(token) {
-		switch b := token[i]; {
-		case b == '.':
-			if run == 0 {
-				return false
-			}
-			dots, run = dots+1, 0
-		case b >= 'a' && b <= 'z', b >= 'A' && b <= 'Z', b >= '0' && b <= '9', b == '-', b == '_':
+		switch {
+		case base64URL[token[i]]:
 			run++
+		case token[i] == '.' && run > 0:
+			dots, run = dots+1, 0
 		default:
 			return false
 		}
 	}
 	return dots == 2 && run > 0
 }
+
+// base64URL is the alphabet of RFC 4648 5.
+var base64URL = func() (in [256]bool) {
+	for _, b := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") {
+		in[b] = true
+	}
+	return in
+}()
 
 const refreshVersion = "r1"
 
