@@ -293,6 +293,7 @@ func loginRates(r *Run) error {
 		case 1:
 			row.Target, bar.Kind = "≥ 0.95 × its rate", "ours"
 			row.Meets(row.Ratio <= 1/0.95)
+			row.Why = "the six statements of a login and its two commits, each of which waits for the disk, take place on the cores that hash"
 			allowed := float64(64+20*cores) * (1 << 20)
 			most = most.Aim("≤ 64 MiB + 20 MiB a worker: "+size(allowed), peak <= allowed,
 				"each hash takes its memory anew and leaves it to the garbage collector, which lets the heap double before it begins; so does argon2id alone")

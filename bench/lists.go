@@ -101,7 +101,8 @@ func lookups(r *Run, _, d *database) error {
 			{Name: "by id: Users.ByID", Do: ours(func(i int) (userapi.User, error) { return api.Users.ByID(r, admin, userID(i)) }), Most: 1 / 0.8, Target: "≥ 0.8 × the rate"},
 			byEmail,
 			{Name: "by e-mail address: Users.ByEmail", Do: ours(func(i int) (userapi.User, error) { return api.Users.ByEmail(r, admin, email(i)) }),
-				Against: byEmail, Most: 1 / 0.8, Target: "≥ 0.8 × the rate"},
+				Against: byEmail, Most: 1 / 0.8, Target: "≥ 0.8 × the rate",
+				Why: "where nobody is called so another account is read in its place, so that the time of an answer does not tell who has one; looking for both is one statement, and one more look-up"},
 		},
 	})
 	return err
