@@ -267,7 +267,9 @@ func modules() []string {
 
 // Version puts a line into the table of machine and versions, such as that of a database server.
 func (r *Run) Version(what, version string) {
-	r.versions = append(r.versions, [2]string{what, version})
+	if v := [2]string{what, version}; !slices.Contains(r.versions, v) {
+		r.versions = append(r.versions, v)
+	}
 }
 
 const indexHead = `# Performance
@@ -286,7 +288,8 @@ How to read the tables:
 - *target* is what we hold ourselves to. Where it is not reached, the lines below the table say what stands in the way.
 - Core-seconds are processor time of the whole process, garbage collection included.
 
-Times differ between machines and, a little, between runs; ratios are what to compare.
+Times differ between machines and, a little, between runs; ratios are what to compare. How often a request asks the database is counted by a
+test: [statements.md](statements.md). What all of it comes to past one machine is reckoned in [scaling.md](../scaling.md).
 `
 
 // writeIndex replaces what the index says about one part and leaves the others as they are.
