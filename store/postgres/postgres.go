@@ -100,6 +100,7 @@ var faults = map[string]sqlstore.Fault{
 	"40":    sqlstore.Conflict, // serialization failure, deadlock
 	"55P03": sqlstore.Conflict, // lock_timeout
 	"42P07": sqlstore.Conflict, // of two that make a table where there is none, the other was faster
+	"42710": sqlstore.Conflict, // the same, told of the table's type
 	"08":    sqlstore.Lost,     // connection; PgBouncer says so too when its server is gone
 	"25P03": sqlstore.Lost,     // idle in a transaction for too long
 	"40003": sqlstore.Lost,     // nobody knows whether the statement completed
