@@ -183,7 +183,7 @@ func flat(r *Run, few, many *database, customers []string, title, text string, q
 			}
 		}
 	}
-	_, err := r.Measure(Contest{Title: many.title(title), Text: text, Cases: cases, NoAllocs: true, Rounds: 60})
+	_, err := r.Measure(Contest{Title: many.title(title), Text: text, Cases: cases, NoAllocs: true, Rounds: 60, Chart: true})
 	return err
 }
 

@@ -137,7 +137,7 @@ func refreshes(r *Run, d *database) error {
 		cases = append(cases, bare, ours)
 	}
 	if _, err := r.Measure(Contest{
-		Title: d.title("refresh"), Cases: cases, Rates: true, NoAllocs: true, Rounds: 60,
+		Title: d.title("refresh"), Cases: cases, Rates: true, NoAllocs: true, Rounds: 60, Chart: true,
 		Text: "A refresh verifies the token, reads the session with its account and roles, rotates the counter, and signs two tokens. The limit is the one write of it.",
 	}); err != nil {
 		return err
