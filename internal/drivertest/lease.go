@@ -2,6 +2,7 @@ package drivertest
 
 import (
 	"bufio"
+	"database/sql"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // leased is a server that dies when its lease is closed, and so when this process dies.
@@ -54,6 +56,22 @@ func lease(dir string, as *syscall.SysProcAttr, signal syscall.Signal, args ...s
 		close(l.done)
 	}()
 	return l, nil
+}
+
+// answers waits until the server does, 30 seconds at most.
+func (l *leased) answers(driver, dsn string) error {
+	db, err := sql.Open(driver, dsn)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	for range 600 {
+		if err = db.Ping(); err == nil {
+			return nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return fmt.Errorf("the server does not answer: %w\n%s", err, l.said())
 }
 
 // end ends the server and waits for it.

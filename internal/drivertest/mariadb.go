@@ -117,22 +117,7 @@ func (m *MariaDB) Start() error {
 	}
 	m.config = mysql.NewConfig()
 	m.config.User, m.config.Net, m.config.Addr = "root", "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(m.port))
-	return m.wait()
-}
-
-func (m *MariaDB) wait() error {
-	db, err := sql.Open("mysql", m.config.FormatDSN())
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	for range 600 {
-		if err = db.Ping(); err == nil {
-			return nil
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	return fmt.Errorf("mariadbd does not answer: %w\n%s", err, m.server.said())
+	return m.server.answers("mysql", m.config.FormatDSN())
 }
 
 // Kill ends a private server at once, as a crash does.

@@ -134,18 +134,7 @@ func (p *Postgres) Start() error {
 	if p.server, err = lease(p.dir, p.as, syscall.SIGQUIT, args...); err != nil {
 		return err
 	}
-	db, err := sql.Open("pgx", p.url.String())
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	for range 600 {
-		if err = db.Ping(); err == nil {
-			return nil
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	return fmt.Errorf("postgres does not answer: %w\n%s", err, p.server.said())
+	return p.server.answers("pgx", p.url.String())
 }
 
 // Kill ends a private server at once, as a crash does: it writes nothing any more, and begins with its log.

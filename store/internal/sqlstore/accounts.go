@@ -159,12 +159,6 @@ func (s *Store) account(ctx context.Context, scope userapi.Scope, id, value stri
 	return a, err
 }
 
-// marks are the bounds of the keys of an account's marks; '0' is next to '/'.
-func marks(userID string) (from, to string) {
-	of := userapi.MarksOf(userID)
-	return of, of[:len(of)-1] + "0"
-}
-
 // roleIDs are the ids of the roles, each once.
 func roleIDs(roles []userapi.Role) []string {
 	ids := make([]string, len(roles))

@@ -352,8 +352,8 @@ func (s *Store) eraseUsers(ctx context.Context, q conn, ids []string) error {
 		}
 	}
 	for _, id := range ids {
-		from, to := marks(id)
-		if _, err := q.exec(ctx, `DELETE FROM userapi_limits WHERE limit_key >= ? AND limit_key < ?`, from, to); err != nil {
+		of := userapi.MarksOf(id)
+		if _, err := q.exec(ctx, `DELETE FROM userapi_limits WHERE limit_key >= ? AND limit_key < ?`, of, behindPrefix(of)); err != nil {
 			return err
 		}
 	}
