@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -12,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	mysqldriver "github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 	sqlitedriver "modernc.org/sqlite"
@@ -35,7 +35,7 @@ const (
 
 // Database is the flag every command has.
 type Database struct {
-	DB string `name:"db" env:"USERAPI_DB" default:"sqlite:userapi.db" placeholder:"sqlite:PATH|mysql:DSN|postgres:URL" help:"Database: sqlite:PATH, mysql:USER:PASSWORD@tcp(HOST:PORT)/NAME, or postgres://USER:PASSWORD@HOST:PORT/NAME."`
+	DB string `name:"db" env:"USERAPI_DB" default:"sqlite:userapi.db" placeholder:"sqlite:PATH|mysql:DSN|postgres:URL" help:"Database: sqlite:PATH, mysql:USER:PASSWORD@tcp(HOST:PORT,...)/NAME with the nodes of a cluster in the order of preference, or postgres://USER:PASSWORD@HOST:PORT/NAME."`
 }
 
 // database is an open database.
@@ -43,6 +43,7 @@ type database struct {
 	name  string // for people: without credentials
 	file  string // of SQLite; else ""
 	pool  *sql.DB
+	nodes *mysql.Nodes // of a cluster; else nil
 	store interface {
 		userapi.Store
 		Migrate(context.Context) error
@@ -62,11 +63,15 @@ func (f Database) describe() (*database, error) {
 		return &database{name: "SQLite database " + rest, file: rest}, nil
 	case "mysql":
 		// The driver's own words may repeat a part of the password, so they are not shown.
-		cfg, err := mysqldriver.ParseDSN(rest)
-		if err != nil || cfg.DBName == "" {
+		nodes, err := mysql.ParseNodes(rest)
+		if err != nil || nodes[0].DBName == "" {
 			return nil, wrongUsef("--db mysql:DSN needs USER:PASSWORD@tcp(HOST:PORT)/NAME, with the name of a database")
 		}
-		return &database{name: fmt.Sprintf("MySQL database %s at %s", cfg.DBName, cfg.Addr)}, nil
+		var addresses []string
+		for _, node := range nodes {
+			addresses = append(addresses, node.Addr)
+		}
+		return &database{name: fmt.Sprintf("MySQL database %s at %s", nodes[0].DBName, strings.Join(addresses, ", "))}, nil
 	case "postgres", "postgresql":
 		cfg, err := postgresConfig(rest)
 		if err != nil || cfg.Database == "" {
@@ -141,18 +146,21 @@ func (d *database) openFile(create bool) error {
 }
 
 func (d *database) openMySQL(dsn string, log *slog.Logger) error {
-	cfg, err := mysqldriver.ParseDSN(dsn)
+	nodes, err := mysql.ParseNodes(dsn)
 	if err != nil {
 		return wrongUsef("--db mysql:DSN cannot be read")
 	}
-	// The driver would write plain text to standard error.
-	cfg.Logger = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
-	if cfg.Timeout == 0 {
-		cfg.Timeout = connectWithin
+	for _, node := range nodes {
+		// The driver would write plain text to standard error.
+		node.Logger = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
+		node.Timeout = cmp.Or(node.Timeout, connectWithin)
 	}
-	connector, err := mysqldriver.NewConnector(cfg)
+	connector, err := mysql.NewNodes(nodes...)
 	if err != nil {
 		return fmt.Errorf("cannot open the %s: %w", d.name, err)
+	}
+	if len(nodes) > 1 {
+		d.nodes = connector
 	}
 	d.pool = sql.OpenDB(connector)
 	d.limitConns()

@@ -55,6 +55,49 @@ func TestTwoServersOnOneMariaDB(t *testing.T) {
 	p.ok(t, "", "init")
 }
 
+// The nodes are two servers that know nothing of each other, which is enough to see where the program goes.
+func TestListOfNodes(t *testing.T) {
+	var nodes [2]*drivertest.MariaDB
+	var addresses []string
+	for i := range nodes {
+		m, err := drivertest.Private()
+		require.NoError(t, err)
+		t.Cleanup(m.Stop)
+		nodes[i] = m
+		addresses = append(addresses, m.Config("").Addr)
+		_, err = drivertest.Open(t, m.Config("")).Exec("CREATE DATABASE app")
+		require.NoError(t, err)
+	}
+	// The second is where the tables are: a program that begins while the first is dead serves all the same.
+	require.NoError(t, nodes[0].Kill())
+	p := newPlace(t, "USERAPI_SECRET="+secretA, "USERAPI_ADMIN_PASSWORD="+canary, "USERAPI_DB=mysql:root@tcp("+strings.Join(addresses, ",")+")/app")
+	s := p.serve(t)
+	state := func() string {
+		_, body := s.call("GET", "/readyz", "", nil)
+		return fmt.Sprint(body["nodes"])
+	}
+	assert.Equal(t, "[map[node:1 status:unavailable] map[node:2 status:ok]]", state())
+	s.login("admin", canary)
+	require.NoError(t, nodes[0].Start())
+	require.Eventually(t, func() bool { return state() == "[map[node:1 status:ok] map[node:2 status:ok]]" }, 10*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool {
+		status, _ := s.call("POST", "/api/users/login", "", map[string]string{"email": "admin", "password": canary})
+		return status >= 500 // the first has no tables
+	}, 10*time.Second, 50*time.Millisecond)
+	require.NoError(t, nodes[0].Kill())
+	s.login("admin", canary)
+	s.stop()
+	assert.Empty(t, s.stderr.String())
+	assert.Contains(t, s.out.String(), "database node "+addresses[0]+" serves again")
+
+	code, _, stderr := p.run(t, "", "user", "list", "--db", "mysql:root:canary@tcp(127.0.0.1:1,127.0.0.1:2)/x")
+	assert.Equal(t, 1, code)
+	assert.Contains(t, stderr, "MySQL database x at 127.0.0.1:1, 127.0.0.1:2")
+	code, _, stderr = p.run(t, "", "user", "list", "--db", "mysql:root:canary@tcp(127.0.0.1:1,)/x")
+	assert.Equal(t, 2, code)
+	assert.NotContains(t, stderr, "canary")
+}
+
 // A database that dies under load and comes back: until then 503, never 500, and afterwards all is as it was.
 func TestMariaDBDiesAndComesBack(t *testing.T) {
 	m, err := drivertest.Private()

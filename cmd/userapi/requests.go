@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"path"
@@ -15,6 +15,7 @@ import (
 
 	"github.com/userapi/userapi"
 	"github.com/userapi/userapi/httpadapter"
+	"github.com/userapi/userapi/store/mysql"
 )
 
 const (
@@ -24,8 +25,8 @@ const (
 
 var errMethod = &userapi.Error{Kind: userapi.Invalid, Code: "METHOD_NOT_ALLOWED", Message: "This method is not possible here."}
 
-// newHandler is everything the program serves.
-func newHandler(api *userapi.API, web *httpadapter.Adapter, log *slog.Logger) http.Handler {
+// newHandler is everything the program serves. nodes are those of a cluster, or nil.
+func newHandler(api *userapi.API, web *httpadapter.Adapter, nodes *mysql.Nodes, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	web.Mount(mux, "/api", web.Handler())
 	get := func(path string, h http.HandlerFunc) {
@@ -40,7 +41,7 @@ func newHandler(api *userapi.API, web *httpadapter.Adapter, log *slog.Logger) ht
 		mux.HandleFunc(path, only)
 		mux.HandleFunc(path+"/{$}", only)
 	}
-	get("/healthz", func(w http.ResponseWriter, _ *http.Request) { writeOK(w) })
+	get("/healthz", func(w http.ResponseWriter, _ *http.Request) { writeOK(w, nil) })
 	get("/readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), readyWithin)
 		defer cancel()
@@ -48,7 +49,7 @@ func newHandler(api *userapi.API, web *httpadapter.Adapter, log *slog.Logger) ht
 			web.WriteError(w, r, userapi.ErrUnavailable.Wrap(err))
 			return
 		}
-		writeOK(w)
+		writeOK(w, stateOf(ctx, nodes))
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { web.WriteError(w, r, userapi.ErrNotFound) })
 	return logged(recovered(withoutRedirects(mux, web), web, log), web, log)
@@ -65,10 +66,33 @@ func withoutRedirects(next http.Handler, web *httpadapter.Adapter) http.Handler 
 	})
 }
 
-func writeOK(w http.ResponseWriter) {
+// nodeState is what anybody may know of a node of the database: its place in --db, and whether it serves.
+type nodeState struct {
+	Node   int    `json:"node"` // from 1
+	Status string `json:"status"`
+}
+
+func stateOf(ctx context.Context, nodes *mysql.Nodes) (states []nodeState) {
+	if nodes == nil {
+		return nil
+	}
+	for i, state := range nodes.State(ctx) {
+		status := "ok"
+		if state.Err != nil {
+			status = "unavailable"
+		}
+		states = append(states, nodeState{i + 1, status})
+	}
+	return states
+}
+
+func writeOK(w http.ResponseWriter, nodes []nodeState) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	_, _ = io.WriteString(w, `{"status":"ok"}`)
+	_ = json.NewEncoder(w).Encode(struct {
+		Status string      `json:"status"`
+		Nodes  []nodeState `json:"nodes,omitempty"`
+	}{"ok", nodes})
 }
 
 // logged writes one line a request. The query is left out, since people put secrets there.

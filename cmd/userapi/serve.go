@@ -98,7 +98,7 @@ func (c *serve) run(ctx context.Context, stop func()) error {
 	to.say(cfg.Verification, cfg.Logger)
 	cfg.Logger.Info("serving", "address", listener.Addr().String(), "database", d.name, "development", c.Dev)
 	endRun := startRun(api, cfg.Logger)
-	err = serveUntilDone(ctx, stop, listener, newHandler(api, web, cfg.Logger), cfg.Logger)
+	err = serveUntilDone(ctx, stop, listener, newHandler(api, web, d.nodes, cfg.Logger), cfg.Logger)
 	endRun() // after the last request, whose message gets a chance too
 	if err == nil {
 		cfg.Logger.Info("stopped")

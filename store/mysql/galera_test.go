@@ -33,16 +33,14 @@ func TestClusterStore(t *testing.T) {
 	c := startCluster(t)
 	var turn atomic.Int64
 	storetest.Test(t, func(t *testing.T) (userapi.Store, userapi.Store) {
-		i := int(turn.Add(1))
-		one := c.Nodes[0].Database(t)
-		one.Addr = c.Nodes[i%3].Config("").Addr
-		// A node waits until it has what the others committed before it reads, as storetest.Test asks.
-		one.Params = map[string]string{"wsrep_sync_wait": "15"}
-		two := one.Clone()
-		two.Addr = c.Nodes[(i+1)%3].Config("").Addr
-		for _, config := range []*driver.Config{one, two} { // they may be a moment behind
-			require.Eventually(t, func() bool { return drivertest.Open(t, config).PingContext(t.Context()) == nil }, 10*time.Second, 20*time.Millisecond)
+		config := c.Nodes[0].Database(t)
+		list := make([]*driver.Config, 3)
+		for i := range list {
+			list[i] = config.Clone()
+			list[i].Addr = c.Nodes[(i+int(turn.Load()))%3].Config("").Addr
+			require.Eventually(t, func() bool { return drivertest.Open(t, list[i]).PingContext(t.Context()) == nil }, 10*time.Second, 20*time.Millisecond) // it may be a moment behind
 		}
-		return migrated(t, one), migrated(t, two)
+		turn.Add(1)
+		return nodesStore(t, list...), nodesStore(t, list[1], list[2], list[0])
 	})
 }

@@ -74,6 +74,7 @@ var dialect = sqlstore.Dialect{
 	Returning:  returning,
 	// Without it the planner walks a whole tenant for the first page of it.
 	Index:    func(name string) string { return " FORCE INDEX (" + name + ")" },
+	Ping:     ping,
 	Begin:    begin,
 	Fault:    fault,
 	Violated: violated,
@@ -81,6 +82,9 @@ var dialect = sqlstore.Dialect{
 	Binary:   true,
 	Prepared: true,
 }
+
+// ping fails on a node that has left its cluster, which answers a SELECT without tables.
+const ping = "DO 1"
 
 // begin does not take the host's isolation level: guards need to see what was committed while they waited for a row.
 func begin(ctx context.Context, c *sql.Conn) error {

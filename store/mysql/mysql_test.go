@@ -1,6 +1,7 @@
 package mysql_test
 
 import (
+	"database/sql"
 	"fmt"
 	"os"
 	"testing"
@@ -36,21 +37,33 @@ func migrated(t *testing.T, config *driver.Config) *mysql.Store {
 	return st
 }
 
-// twoPools opens two pools on one fresh database, with the host's settings.
-func twoPools(settings ...func(*driver.Config)) func(t *testing.T) (first, second userapi.Store) {
-	return func(t *testing.T) (first, second userapi.Store) {
-		config := server.Database(t)
-		for _, set := range settings {
-			set(config)
-		}
-		return migrated(t, config), migrated(t, config)
-	}
+// twoPools opens two pools on one fresh database.
+func twoPools(t *testing.T) (first, second userapi.Store) {
+	config := server.Database(t)
+	return migrated(t, config), migrated(t, config)
 }
 
 func TestStore(t *testing.T) {
-	storetest.Test(t, twoPools())
+	storetest.Test(t, twoPools)
 }
 
-func TestStoreWithClientFoundRows(t *testing.T) {
-	storetest.Test(t, twoPools(func(c *driver.Config) { c.ClientFoundRows = true }))
+// Through Nodes, and with a setting that changes what the server says of an UPDATE.
+func TestStoreWithNodesAndClientFoundRows(t *testing.T) {
+	storetest.Test(t, func(t *testing.T) (first, second userapi.Store) {
+		config := server.Database(t)
+		config.ClientFoundRows = true
+		return nodesStore(t, config), nodesStore(t, config)
+	})
+}
+
+// nodesStore is a migrated store whose connections go to the first of these that serves.
+func nodesStore(t *testing.T, nodes ...*driver.Config) *mysql.Store {
+	t.Helper()
+	list, err := mysql.NewNodes(nodes...)
+	require.NoError(t, err)
+	db := sql.OpenDB(list)
+	t.Cleanup(func() { db.Close() })
+	st := mysql.New(db)
+	require.NoError(t, st.Migrate(t.Context()))
+	return st
 }

@@ -74,6 +74,7 @@ var dialect = sqlstore.Dialect{
 	Concat:   func(texts ...string) string { return "(" + strings.Join(texts, " || ") + ")" },
 	Find:     func(text string) string { return "strpos(" + text + ", ?)" },
 	Index:    func(string) string { return "" },
+	Ping:     "SELECT 1",
 	Begin:    begin,
 	Fault:    fault,
 	Violated: violated,

@@ -79,6 +79,7 @@ var dialect = sqlstore.Dialect{
 	Concat:     func(texts ...string) string { return "(" + strings.Join(texts, " || ") + ")" },
 	Find:       func(text string) string { return "INSTR(" + text + ", ?)" },
 	Index:      index,
+	Ping:       "SELECT 1",
 	Begin:      begin,
 	Fault:      fault,
 	Violated:   violated,

@@ -139,7 +139,7 @@ func (s *Store) erasePending(ctx context.Context, ids []string, cond string, arg
 // Ping implements userapi.MaintenanceStore.
 func (s *Store) Ping(ctx context.Context) error {
 	return s.read(ctx, func(ctx context.Context, q conn) error {
-		_, err := q.exists(ctx, `SELECT 1`)
+		_, err := q.exec(ctx, s.d.Ping)
 		return err
 	})
 }

@@ -24,6 +24,7 @@ type Dialect struct {
 	Migrations fs.FS  // see Migrate
 	Now        string // expression: Unix milliseconds by the database's clock
 	Share      string // tail of a SELECT that makes it a locking read; "" = not needed
+	Ping       string // a statement that only a database which serves can do
 
 	Upsert   func(key string) string      // what stands between INSERT and the assignments of an upsert
 	Excluded func(column string) string   // the value that the upsert would have inserted

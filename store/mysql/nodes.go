@@ -1,0 +1,406 @@
+package mysql
+
+import (
+	"cmp"
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+const (
+	connectWithin = time.Second     // to one node, where the configuration does not say
+	answerWithin  = 5 * time.Second // a statement, where it does not say
+	lookAgain     = 2 * time.Second // at a node that failed
+	lookedFor     = time.Second     // what a look found is taken as known
+
+	syncWait = "wsrep_sync_wait"
+)
+
+// Nodes connects to the first node of a list that serves, as driver.Connector for sql.OpenDB. A pool on it goes on when a node
+// of a Galera cluster dies, leaves the cluster (error 1047), shuts down or becomes read-only: connections to that node are not used again, and
+// the next node of the list gets new ones. A node that failed is asked again every two seconds, at no caller's expense, and when one
+// that comes earlier in the list serves again, connections move back to it as they are used. So the first of the list is where an
+// instance works as long as it can. A list of one server is no error: a pool on it behaves as it always does.
+//
+// What an instance wrote or another one acknowledged has to be seen on any node, so each connection sets wsrep_sync_wait=7 unless its
+// configuration gives another value; servers that do not know that variable are left alone.
+type Nodes struct{ nodes []*node }
+
+// NodeState is what is known of one node.
+type NodeState struct {
+	Address string
+	Err     error // why it does not serve; nil = it does
+}
+
+// ParseNodes reads a data source name of go-sql-driver/mysql whose address is a list:
+//
+//	user:password@tcp(db1:3306,db2:3306,db3:3306)/name?parameters
+//
+// It returns the configuration of each, in the order of the list, which is the order of preference. With more than one address a timeout
+// that the name does not give is 1 s to connect, and 5 s to read or write: a node that is silent for longer is given up.
+func ParseNodes(dsn string) ([]*mysql.Config, error) {
+	// The driver looks for these from the end, too: a password may have any of them.
+	path := strings.LastIndexByte(dsn, '/')
+	if path < 0 {
+		path = len(dsn)
+	}
+	host := strings.LastIndexByte(dsn[:path], '@') + 1
+	list, open := "", strings.IndexByte(dsn[host:path], '(')+host+1
+	if open > host && dsn[path-1] == ')' {
+		list = dsn[open : path-1]
+	}
+	var configs []*mysql.Config
+	for address := range strings.SplitSeq(list, ",") {
+		one := dsn
+		if list != "" {
+			if address = strings.TrimSpace(address); address == "" {
+				return nil, errors.New("userapi: an address in the list of nodes is empty")
+			}
+			one = dsn[:open] + address + dsn[path-1:]
+		}
+		config, err := mysql.ParseDSN(one)
+		if err != nil {
+			return nil, fmt.Errorf("userapi: %w", err)
+		}
+		configs = append(configs, config)
+	}
+	if len(configs) > 1 {
+		for _, c := range configs {
+			c.Timeout = cmp.Or(c.Timeout, connectWithin)
+			c.ReadTimeout = cmp.Or(c.ReadTimeout, answerWithin)
+			c.WriteTimeout = cmp.Or(c.WriteTimeout, answerWithin)
+		}
+	}
+	return configs, nil
+}
+
+// NewNodes connects by these configurations, the preferred one first. Config.Timeout bounds the whole of connecting to a node, with
+// the handshake (default 1 s). Config.Logger is told when a node fails and when it serves again. An error names what is wrong with a configuration.
+func NewNodes(configs ...*mysql.Config) (*Nodes, error) {
+	if len(configs) == 0 {
+		return nil, errors.New("userapi: a list of nodes needs at least one")
+	}
+	n := &Nodes{}
+	for _, given := range configs {
+		config := given.Clone()
+		at := &node{address: config.Addr, within: cmp.Or(config.Timeout, connectWithin), alone: len(configs) == 1, wait: "7", log: config.Logger}
+		if wait, ok := config.Params[syncWait]; ok {
+			// Not before it is known that the node serves: one that waits for others would look like one that is dead.
+			at.wait = wait
+			delete(config.Params, syncWait)
+		}
+		var err error
+		if at.connector, err = mysql.NewConnector(config); err != nil {
+			return nil, fmt.Errorf("userapi: %w", err)
+		}
+		n.nodes = append(n.nodes, at)
+	}
+	return n, nil
+}
+
+// Driver implements driver.Connector.
+func (n *Nodes) Driver() driver.Driver { return n.nodes[0].connector.Driver() }
+
+// Connect implements driver.Connector. Nodes that are not known to serve come last. The error is of all nodes.
+func (n *Nodes) Connect(ctx context.Context) (driver.Conn, error) {
+	order := slices.Clone(n.nodes)
+	slices.SortStableFunc(order, func(a, b *node) int { return a.rank() - b.rank() })
+	var errs []error
+	for _, at := range order {
+		generation := at.generation.Load()
+		c, err := at.connect(ctx)
+		if err == nil {
+			return &nodeConn{mysqlConn: c, of: n, at: at, generation: generation}, nil
+		}
+		if errs = append(errs, err); ctx.Err() != nil {
+			break
+		}
+	}
+	if len(errs) == 1 {
+		return nil, errs[0]
+	}
+	return nil, errors.Join(errs...)
+}
+
+// State asks every node, each at most once a second, and returns what is known of them in the order of the list. Connections
+// go to the first without an error.
+func (n *Nodes) State(ctx context.Context) []NodeState {
+	var all sync.WaitGroup
+	for _, at := range n.nodes {
+		all.Go(func() { at.look(ctx) })
+	}
+	all.Wait()
+	states := make([]NodeState, len(n.nodes))
+	for i, at := range n.nodes {
+		states[i].Address = at.address
+		if f := at.failure.Load(); f != nil {
+			states[i].Err = f.err
+		}
+	}
+	return states
+}
+
+// better reports whether a node before at serves, and sees to it that those which failed are looked at in time.
+func (n *Nodes) better(at *node) bool {
+	for _, earlier := range n.nodes {
+		f := earlier.failure.Load()
+		if earlier == at {
+			return false
+		}
+		if f == nil {
+			return true
+		}
+		earlier.lookSoon(lookAgain)
+	}
+	return false
+}
+
+// node is one of the list. Any number of goroutines share it.
+type node struct {
+	address   string
+	connector driver.Connector
+	within    time.Duration
+	alone     bool   // there is no other to go to
+	wait      string // value of wsrep_sync_wait
+	log       mysql.Logger
+
+	failure    atomic.Pointer[failure] // nil = it serves, as far as is known
+	generation atomic.Int64            // connections of an earlier one are given up
+	looking    sync.Mutex
+	looked     atomic.Int64 // when, in Unix nanoseconds
+}
+
+type failure struct{ err error }
+
+func (at *node) rank() int {
+	if at.failure.Load() != nil {
+		return 1
+	}
+	return 0
+}
+
+// connect opens a connection to a node that serves, and takes down what it learns of the node.
+func (at *node) connect(caller context.Context) (mysqlConn, error) {
+	ctx, cancel := context.WithTimeout(caller, at.within)
+	defer cancel()
+	opened, err := at.connector.Connect(ctx)
+	if err == nil {
+		c := opened.(mysqlConn)
+		if err = at.prepare(ctx, c); err == nil {
+			at.serves()
+			return c, nil
+		}
+		opened.Close()
+	}
+	if caller.Err() == nil { // too little time says nothing about the node
+		at.fails(err)
+	}
+	return nil, fmt.Errorf("node %s: %w", at.address, err)
+}
+
+// prepare refuses a node that answers, but does not serve.
+func (at *node) prepare(ctx context.Context, c mysqlConn) error {
+	if _, err := c.ExecContext(ctx, ping, nil); err != nil {
+		return err
+	}
+	rows, err := c.QueryContext(ctx, "SELECT IF(@@read_only, 'read-only', 'writable')", nil)
+	if err != nil {
+		return err
+	}
+	value := make([]driver.Value, 1)
+	err = rows.Next(value)
+	rows.Close()
+	if err != nil {
+		return err
+	}
+	if fmt.Sprintf("%s", value[0]) != "writable" && !at.alone {
+		return errReadOnly
+	}
+	_, err = c.ExecContext(ctx, "SET SESSION "+syncWait+" = "+at.wait, nil)
+	if number(err) == 1193 { // unknown variable: MySQL
+		return nil
+	}
+	return err
+}
+
+var errReadOnly = errors.New("it is read-only")
+
+func (at *node) serves() {
+	if was := at.failure.Swap(nil); was != nil {
+		at.say("serves again")
+	}
+}
+
+func (at *node) fails(err error) {
+	at.looked.Store(time.Now().UnixNano())
+	if number(err) == 0 || slices.Contains(refusals, number(err)) {
+		at.generation.Add(1)
+	} // else it answers and lets nobody in, as when it is full: what is open is good
+	if was := at.failure.Swap(&failure{err}); was == nil {
+		at.say("does not serve: ", err)
+	}
+}
+
+func (at *node) say(what ...any) {
+	if at.log != nil {
+		at.log.Print(append([]any{"userapi: database node " + at.address + " "}, what...)...)
+	}
+}
+
+// lookSoon looks at the node beside its caller, unless that was done less than after ago.
+func (at *node) lookSoon(after time.Duration) {
+	if time.Since(time.Unix(0, at.looked.Load())) < after || !at.looking.TryLock() {
+		return
+	}
+	go func() {
+		defer at.looking.Unlock()
+		at.lookNow(context.Background())
+	}()
+}
+
+// look waits until it is known whether the node serves.
+func (at *node) look(ctx context.Context) {
+	at.looking.Lock()
+	defer at.looking.Unlock()
+	if time.Since(time.Unix(0, at.looked.Load())) >= lookedFor {
+		at.lookNow(ctx)
+	}
+}
+
+func (at *node) lookNow(ctx context.Context) {
+	if c, err := at.connect(ctx); err == nil {
+		c.Close()
+	}
+	at.looked.Store(time.Now().UnixNano())
+}
+
+// learn takes down what an error of a statement says about its node, and reports whether the connection is of no more use.
+func (at *node) learn(err error) (useless bool) {
+	switch {
+	case err == nil:
+	case slices.Contains(refusals, number(err)):
+		at.fails(err)
+		return true
+	case errors.Is(err, mysql.ErrInvalidConn):
+		// It broke, or was silent for longer than it may: the others of the pool are not tried one by one.
+		at.generation.Add(1)
+		at.lookSoon(0)
+	case errors.Is(err, driver.ErrBadConn), errors.Is(err, context.DeadlineExceeded), slices.Contains(lost, number(err)):
+		at.lookSoon(lookedFor)
+	}
+	return false
+}
+
+// refusals are the errors of a node that will not serve whatever it is asked.
+var refusals = []uint16{
+	1047,       // it has left its cluster
+	1053,       // it shuts down
+	1290, 1836, // it is read-only
+}
+
+func number(err error) uint16 {
+	var answer *mysql.MySQLError
+	if errors.As(err, &answer) {
+		return answer.Number
+	}
+	return 0
+}
+
+// mysqlConn is what the driver's connections can do.
+type mysqlConn interface {
+	driver.Conn
+	driver.ConnBeginTx
+	driver.ConnPrepareContext
+	driver.ExecerContext
+	driver.QueryerContext
+	driver.NamedValueChecker
+	driver.Pinger
+	driver.SessionResetter
+	driver.Validator
+}
+
+type mysqlStmt interface {
+	driver.Stmt
+	driver.StmtExecContext
+	driver.StmtQueryContext
+	driver.NamedValueChecker
+}
+
+// nodeConn is a connection that tells its node what it sees. One goroutine at a time uses it.
+type nodeConn struct {
+	mysqlConn
+	of         *Nodes
+	at         *node
+	generation int64
+	useless    bool
+}
+
+func (c *nodeConn) learn(err error) error {
+	if c.at.learn(err) {
+		c.useless = true
+	}
+	return err
+}
+
+// ResetSession implements driver.SessionResetter: the pool asks before it uses the connection again.
+func (c *nodeConn) ResetSession(ctx context.Context) error {
+	if !c.current() {
+		return driver.ErrBadConn
+	}
+	return c.learn(c.mysqlConn.ResetSession(ctx))
+}
+
+// IsValid implements driver.Validator: the pool asks before it keeps the connection.
+func (c *nodeConn) IsValid() bool { return c.current() && c.mysqlConn.IsValid() }
+
+func (c *nodeConn) current() bool {
+	return !c.useless && c.generation == c.at.generation.Load() && !c.of.better(c.at)
+}
+
+func (c *nodeConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	tx, err := c.mysqlConn.BeginTx(ctx, opts)
+	return tx, c.learn(err)
+}
+
+func (c *nodeConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	r, err := c.mysqlConn.ExecContext(ctx, query, args)
+	return r, c.learn(err)
+}
+
+func (c *nodeConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	rows, err := c.mysqlConn.QueryContext(ctx, query, args)
+	return rows, c.learn(err)
+}
+
+func (c *nodeConn) Ping(ctx context.Context) error { return c.learn(c.mysqlConn.Ping(ctx)) }
+
+func (c *nodeConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	s, err := c.mysqlConn.PrepareContext(ctx, query)
+	if c.learn(err) != nil {
+		return nil, err
+	}
+	return &nodeStmt{mysqlStmt: s.(mysqlStmt), on: c}, nil
+}
+
+type nodeStmt struct {
+	mysqlStmt
+	on *nodeConn
+}
+
+func (s *nodeStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
+	r, err := s.mysqlStmt.ExecContext(ctx, args)
+	return r, s.on.learn(err)
+}
+
+func (s *nodeStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	rows, err := s.mysqlStmt.QueryContext(ctx, args)
+	return rows, s.on.learn(err)
+}
