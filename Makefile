@@ -27,9 +27,9 @@ gosec: ## one more look for known mistakes
 	go run github.com/securego/gosec/v2/cmd/gosec@v2.30.0 -quiet -exclude=G101,G104,G115,G304 -exclude-dir=internal/drivertest -exclude-dir=store/storetest ./...
 
 # Not part of test: it takes minutes, and the packages mariadb-server, galera-4 and rsync.
-cluster-test: ## the MySQL store on a Galera cluster of three nodes that it starts itself, and kills
+cluster-test: ## the MySQL store and the program on Galera clusters of three nodes, which it starts itself, and kills
 	@./.ci/install-databases cluster
-	USERAPI_TEST_CLUSTER=1 go test -count 1 -run Cluster -timeout 10m ./store/mysql
+	USERAPI_TEST_CLUSTER=1 go test -count 1 -p 1 -run Cluster -timeout 10m ./store/mysql ./cmd/userapi
 
 # Half an hour on two quiet cores; another sample by another seed. What survives wants a test, or is no defect.
 mutate: ## break one thing at a time where it matters most, and see which defects no test notices
