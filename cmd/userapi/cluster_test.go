@@ -232,7 +232,9 @@ func (c *clients) login(dice *rand.Rand, a *account) (session, bool) {
 			}
 			return session{a, fmt.Sprint(got["access_token"]), fmt.Sprint(got["refresh_token"])}, true
 		case http.StatusUnauthorized:
-			a.passwords = slices.DeleteFunc(a.passwords, func(p string) bool { return p == password })
+			if len(a.passwords) > 1 {
+				a.passwords = slices.DeleteFunc(a.passwords, func(p string) bool { return p == password })
+			}
 		default:
 			return session{}, false
 		}
