@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -77,7 +78,11 @@ func (f Database) describe() (*database, error) {
 		if err != nil || cfg.Database == "" {
 			return nil, wrongUsef("--db postgres:URL needs postgres://USER:PASSWORD@HOST:PORT/NAME, with the name of a database")
 		}
-		return &database{name: fmt.Sprintf("PostgreSQL database %s at %s:%d", cfg.Database, cfg.Host, cfg.Port)}, nil
+		addresses := []string{fmt.Sprintf("%s:%d", cfg.Host, cfg.Port)}
+		for _, next := range cfg.Fallbacks { // with and without TLS
+			addresses = append(addresses, fmt.Sprintf("%s:%d", next.Host, next.Port))
+		}
+		return &database{name: fmt.Sprintf("PostgreSQL database %s at %s", cfg.Database, strings.Join(slices.Compact(addresses), ", "))}, nil
 	}
 	return nil, wrongUsef("--db has to begin with sqlite:, mysql: or postgres:")
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"net/http"
 	neturl "net/url"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -40,7 +41,13 @@ func TestTwoServersAndAnImportOnPostgres(t *testing.T) {
 	require.NoError(t, err)
 	at.User = neturl.UserPassword(name, canary)
 	p := newPlace(t, "USERAPI_SECRET="+secretA, "USERAPI_DB="+at.String(), "USERAPI_ADMIN_PASSWORD="+canary)
-	a, b := p.launch(t), p.launch(t)
+	alone, list := *at, *at
+	alone.Host, list.Host = "127.0.0.1:1", "127.0.0.1:1,"+at.Host
+	_, _, stderr := p.run(t, "", "user", "list", "--db", alone.String())
+	assert.Contains(t, stderr, "PostgreSQL database "+name+" at 127.0.0.1:1:")
+	_, _, stderr = p.run(t, "", "user", "list", "--db", strings.Replace(list.String(), at.Port(), "2", 1))
+	assert.Contains(t, stderr, name+" at 127.0.0.1:1, 127.0.0.1:2:")
+	a, b := p.launch(t), p.launch(t, "--db", list.String()) // whose first host is dead
 	a.ready()
 	b.ready()
 	token := a.login("admin", canary)

@@ -3,6 +3,9 @@
 // It works with any data source name: texts are stored and compared as bytes and times as numbers, so no collation, time zone or
 // setting such as clientFoundRows or parseTime changes a meaning. The tables begin with "userapi_", so they live
 // beside those of the host.
+//
+// The nodes of a cluster are given to NewNodes. A pool that is opened by other means needs wsrep_sync_wait=7 in the data source name there, or it may
+// not see what another node has just acknowledged.
 package mysql
 
 import (
