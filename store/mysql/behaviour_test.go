@@ -112,13 +112,16 @@ func TestOneConnection(t *testing.T) {
 	wg.Wait()
 }
 
-func TestLostCommits(t *testing.T) {
-	drivertest.LostCommits(t, func(t *testing.T) (drivertest.Store, *sql.DB, *drivertest.Connector) {
-		c := drivertest.Wrap(t, "mysql", server.Database(t).FormatDSN())
-		db := c.Pool(t)
-		return mysql.New(db), db, c
-	})
+// breakable is a fresh database whose connections break when they are told to.
+func breakable(t *testing.T) (drivertest.Store, *sql.DB, *drivertest.Connector) {
+	c := drivertest.Wrap(t, "mysql", server.Database(t).FormatDSN())
+	db := c.Pool(t)
+	return mysql.New(db), db, c
 }
+
+func TestLostCommits(t *testing.T) { drivertest.LostCommits(t, breakable) }
+
+func TestLostCommitsOfChallenges(t *testing.T) { drivertest.LostCommitsOfChallenges(t, breakable) }
 
 // An event's id that is used twice is a defect of the caller, never taken for success.
 func TestEventTwice(t *testing.T) {

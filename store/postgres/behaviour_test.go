@@ -127,13 +127,16 @@ func TestOneConnection(t *testing.T) {
 	wg.Wait()
 }
 
-func TestLostCommits(t *testing.T) {
-	drivertest.LostCommits(t, func(t *testing.T) (drivertest.Store, *sql.DB, *drivertest.Connector) {
-		c := drivertest.Wrap(t, "pgx", server.Database(t))
-		db := c.Pool(t)
-		return postgres.New(db), db, c
-	})
+// breakable is a fresh database whose connections break when they are told to.
+func breakable(t *testing.T) (drivertest.Store, *sql.DB, *drivertest.Connector) {
+	c := drivertest.Wrap(t, "pgx", server.Database(t))
+	db := c.Pool(t)
+	return postgres.New(db), db, c
 }
+
+func TestLostCommits(t *testing.T) { drivertest.LostCommits(t, breakable) }
+
+func TestLostCommitsOfChallenges(t *testing.T) { drivertest.LostCommitsOfChallenges(t, breakable) }
 
 // An event's id that is used twice is a defect of the caller, never taken for success.
 func TestEventTwice(t *testing.T) {
