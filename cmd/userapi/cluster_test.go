@@ -384,12 +384,16 @@ func TestClusterOfInstances(t *testing.T) {
 		}
 		outbox := fmt.Sprintf("outbox-%d.jsonl", i)
 		c.outboxes = append(c.outboxes, filepath.Join(p.dir, outbox))
-		db := "mysql:root@tcp(" + strings.Join(list, ",") + ")/" + config.DBName
-		c.instances = append(c.instances, p.with("USERAPI_DB="+db, "USERAPI_OUTBOX="+outbox).serve(t, "--dev", "--limits", "off", "--registration", "open"))
-		if i == 0 {
-			p.with("USERAPI_DB="+db).ok(t, "", "role", "add", "editor")
-		}
+		p := p.with("USERAPI_DB=mysql:root@tcp("+strings.Join(list, ",")+")/"+config.DBName, "USERAPI_OUTBOX="+outbox)
+		require.Eventually(t, func() bool { // the node may be a moment behind
+			return drivertest.Open(t, nodes.Nodes[i].Config(config.DBName)).PingContext(t.Context()) == nil
+		}, 10*time.Second, 20*time.Millisecond)
+		c.instances = append(c.instances, p.launch(t, "--dev", "--limits", "off", "--registration", "open")) // all make the tables at once
 	}
+	for _, s := range c.instances {
+		s.ready()
+	}
+	p.with("USERAPI_DB=mysql:"+config.FormatDSN()).ok(t, "", "role", "add", "editor")
 	c.admin = c.instances[0].login("admin", canary)
 
 	load, stop := context.WithCancel(t.Context())
