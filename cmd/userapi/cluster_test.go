@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -435,7 +436,11 @@ func TestClusterOfInstances(t *testing.T) {
 	phase("one of three is dead", 8*time.Second, func() error { return again(2, 3) })
 	phase("it is back", 4*time.Second, nodes.Nodes[0].Kill) // the first of all
 	phase("another is dead", 8*time.Second, func() error { return again(0, 3) })
-	phase("it is back, too", 4*time.Second, func() error { return wrapped(nodes.Nodes[0].Kill(), nodes.Nodes[1].Kill) })
+	phase("it is back, too", 4*time.Second, func() error { return nodes.Nodes[1].Signal(syscall.SIGSTOP) })
+	phase("a third says nothing", 9*time.Second, func() error {
+		return wrapped(nodes.Nodes[1].Signal(syscall.SIGCONT), func() error { return nodes.Synced(1, 3) })
+	})
+	phase("it speaks again", 4*time.Second, func() error { return wrapped(nodes.Nodes[0].Kill(), nodes.Nodes[1].Kill) })
 	phase("two are dead, the third serves nobody", 7*time.Second, func() error { return wrapped(ready(503), func() error { return nodes.Restore(2) }) })
 	phase("the third serves alone", 5*time.Second, func() error {
 		return wrapped(ready(200), func() error { return wrapped(again(0, 2), func() error { return again(1, 3) }) })
