@@ -10,6 +10,7 @@ help: ## this list
 
 test: databases ## all tests, with the race detector
 	go test -race ./...
+	cd networktest && go test -race -parallel 8 .
 
 check: ## formatting, vet, staticcheck, tidy modules
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w ."; exit 1; }
@@ -17,6 +18,7 @@ check: ## formatting, vet, staticcheck, tidy modules
 	go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./...
 	go mod tidy -diff
 	cd bench && go vet ./... && go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./... && go mod tidy -diff
+	cd networktest && go vet ./... && go run honnef.co/go/tools/cmd/staticcheck@v0.8.2 ./... && go mod tidy -diff
 
 bench: ## measures beside limit and peers and writes docs/performance anew; on a machine that does nothing else
 	cd bench && go run .
