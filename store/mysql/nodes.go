@@ -6,10 +6,12 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -26,9 +28,10 @@ const (
 
 // Nodes connects to the first node of a list that serves, as driver.Connector for sql.OpenDB. A pool on it goes on when a node
 // of a Galera cluster dies, leaves the cluster (error 1047), shuts down or becomes read-only: connections to that node are not used again, and
-// the next node of the list gets new ones. A node that failed is asked again every two seconds, at no caller's expense, and when one
-// that comes earlier in the list serves again, connections move back to it as they are used. So the first of the list is where an
-// instance works as long as it can. A list of one server is no error: a pool on it behaves as it always does.
+// the next node of the list gets new ones. While connections are used, earlier nodes that failed are asked again every two seconds, at no caller's expense, and when
+// one serves, connections move back to it. So the first of the list is where an instance works as long as it can.
+//
+// With one node in the list a pool behaves as with the driver's own connector.
 //
 // What an instance wrote or another one acknowledged has to be seen on any node, so each connection sets wsrep_sync_wait=7 unless its
 // configuration gives another value; servers that do not know that variable are left alone.
@@ -67,8 +70,8 @@ func ParseNodes(dsn string) ([]*mysql.Config, error) {
 			one = dsn[:open] + address + dsn[path-1:]
 		}
 		config, err := mysql.ParseDSN(one)
-		if err != nil {
-			return nil, fmt.Errorf("userapi: %w", err)
+		if err != nil { // the driver's words may repeat a part of the password
+			return nil, errors.New("userapi: the data source name is not USER:PASSWORD@tcp(ADDRESS,...)/NAME?PARAMETERS as go-sql-driver/mysql reads it")
 		}
 		configs = append(configs, config)
 	}
@@ -82,8 +85,9 @@ func ParseNodes(dsn string) ([]*mysql.Config, error) {
 	return configs, nil
 }
 
-// NewNodes connects by these configurations, the preferred one first. Config.Timeout bounds the whole of connecting to a node, with
-// the handshake (default 1 s). Config.Logger is told when a node fails and when it serves again. An error names what is wrong with a configuration.
+// NewNodes connects by these configurations, the preferred one first. With more than one, Config.Timeout bounds the whole of connecting to a
+// node, with all addresses of its name and the handshake (default 1 s). Config.Logger is told when a node fails and when it serves again. An
+// error names what is wrong with a configuration.
 func NewNodes(configs ...*mysql.Config) (*Nodes, error) {
 	if len(configs) == 0 {
 		return nil, errors.New("userapi: a list of nodes needs at least one")
@@ -91,11 +95,16 @@ func NewNodes(configs ...*mysql.Config) (*Nodes, error) {
 	n := &Nodes{}
 	for _, given := range configs {
 		config := given.Clone()
-		at := &node{address: config.Addr, within: cmp.Or(config.Timeout, connectWithin), alone: len(configs) == 1, wait: "7", log: config.Logger}
-		if wait, ok := config.Params[syncWait]; ok {
-			// Not before it is known that the node serves: one that waits for others would look like one that is dead.
-			at.wait = wait
-			delete(config.Params, syncWait)
+		at := &node{address: config.Addr, within: connectWithin, wait: "7", alone: len(configs) == 1, log: config.Logger, looking: make(chan struct{}, 1)}
+		if config.Timeout > 0 {
+			at.within = config.Timeout
+		}
+		for name, value := range config.Params {
+			if strings.TrimPrefix(strings.TrimPrefix(strings.ToLower(name), "@@"), "session.") == syncWait {
+				// Not before it is known that the node serves: one that waits for others would look like one that is dead.
+				at.wait = value
+				delete(config.Params, name)
+			}
 		}
 		var err error
 		if at.connector, err = mysql.NewConnector(config); err != nil {
@@ -124,6 +133,11 @@ func (n *Nodes) Connect(ctx context.Context) (driver.Conn, error) {
 			break
 		}
 	}
+	if ctx.Err() != nil { // the caller had no time for the last and those after it: they are looked at all the same
+		for _, at := range order[len(errs)-1:] {
+			at.lookSoon(lookedFor)
+		}
+	}
 	if len(errs) == 1 {
 		return nil, errs[0]
 	}
@@ -131,14 +145,14 @@ func (n *Nodes) Connect(ctx context.Context) (driver.Conn, error) {
 }
 
 // State asks every node, each at most once a second, and returns what is known of them in the order of the list. Connections
-// go to the first without an error.
+// go to the first without an error. Of a node that does not answer before ctx ends the error is that of ctx.
 func (n *Nodes) State(ctx context.Context) []NodeState {
 	var all sync.WaitGroup
-	for _, at := range n.nodes {
-		all.Go(func() { at.look(ctx) })
+	states := make([]NodeState, len(n.nodes))
+	for i, at := range n.nodes {
+		all.Go(func() { states[i].Err = at.look(ctx) })
 	}
 	all.Wait()
-	states := make([]NodeState, len(n.nodes))
 	for i, at := range n.nodes {
 		states[i].Address = at.address
 		if f := at.failure.Load(); f != nil {
@@ -174,8 +188,9 @@ type node struct {
 
 	failure    atomic.Pointer[failure] // nil = it serves, as far as is known
 	generation atomic.Int64            // connections of an earlier one are given up
-	looking    sync.Mutex
-	looked     atomic.Int64 // when, in Unix nanoseconds
+	doubted    atomic.Bool             // no idle connection is used until a new one tells more
+	looking    chan struct{}           // of one
+	looked     atomic.Int64            // when, in Unix nanoseconds
 }
 
 type failure struct{ err error }
@@ -189,8 +204,12 @@ func (at *node) rank() int {
 
 // connect opens a connection to a node that serves, and takes down what it learns of the node.
 func (at *node) connect(caller context.Context) (mysqlConn, error) {
-	ctx, cancel := context.WithTimeout(caller, at.within)
-	defer cancel()
+	ctx := caller
+	if !at.alone {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(caller, at.within)
+		defer cancel()
+	}
 	opened, err := at.connector.Connect(ctx)
 	if err == nil {
 		c := opened.(mysqlConn)
@@ -211,7 +230,7 @@ func (at *node) prepare(ctx context.Context, c mysqlConn) error {
 	if _, err := c.ExecContext(ctx, ping, nil); err != nil {
 		return err
 	}
-	rows, err := c.QueryContext(ctx, "SELECT IF(@@read_only, 'read-only', 'writable')", nil)
+	rows, err := c.QueryContext(ctx, "SELECT IF(CAST(@@read_only AS CHAR) IN ('0', 'OFF'), 'writable', 'read-only')", nil)
 	if err != nil {
 		return err
 	}
@@ -231,9 +250,24 @@ func (at *node) prepare(ctx context.Context, c mysqlConn) error {
 	return err
 }
 
-var errReadOnly = errors.New("it is read-only")
+var errReadOnly = &mysql.MySQLError{Number: 1290, Message: "it is --read-only"} // as one says that became so
+
+// ours reports an error of this machine, which says nothing of the connections that are open already.
+func ours(err error) bool {
+	var name *net.DNSError
+	return errors.As(err, &name) || slices.ContainsFunc([]error{
+		syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM,
+	}, func(e error) bool { return errors.Is(err, e) })
+}
+
+// refuses reports that the node will not serve whatever it is asked. 1290 names the option that it is about.
+func refuses(err error) bool {
+	var answer *mysql.MySQLError
+	return errors.As(err, &answer) && slices.Contains(refusals, answer.Number) && (answer.Number != 1290 || strings.Contains(answer.Message, "read-only"))
+}
 
 func (at *node) serves() {
+	at.doubted.Store(false)
 	if was := at.failure.Swap(nil); was != nil {
 		at.say("serves again")
 	}
@@ -241,7 +275,8 @@ func (at *node) serves() {
 
 func (at *node) fails(err error) {
 	at.looked.Store(time.Now().UnixNano())
-	if number(err) == 0 || slices.Contains(refusals, number(err)) {
+	at.doubted.Store(false)
+	if !at.alone && !ours(err) && (number(err) == 0 || refuses(err)) {
 		at.generation.Add(1)
 	} // else it answers and lets nobody in, as when it is full: what is open is good
 	if was := at.failure.Swap(&failure{err}); was == nil {
@@ -257,27 +292,48 @@ func (at *node) say(what ...any) {
 
 // lookSoon looks at the node beside its caller, unless that was done less than after ago.
 func (at *node) lookSoon(after time.Duration) {
-	if time.Since(time.Unix(0, at.looked.Load())) < after || !at.looking.TryLock() {
+	if time.Since(time.Unix(0, at.looked.Load())) < after {
 		return
 	}
-	go func() {
-		defer at.looking.Unlock()
-		at.lookNow(context.Background())
-	}()
-}
-
-// look waits until it is known whether the node serves.
-func (at *node) look(ctx context.Context) {
-	at.looking.Lock()
-	defer at.looking.Unlock()
-	if time.Since(time.Unix(0, at.looked.Load())) >= lookedFor {
-		at.lookNow(ctx)
+	select {
+	case at.looking <- struct{}{}:
+		go at.lookNow()
+	default:
 	}
 }
 
-func (at *node) lookNow(ctx context.Context) {
+// look waits until it is known whether the node serves, or the context ends.
+func (at *node) look(ctx context.Context) error {
+	select {
+	case at.looking <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if time.Since(time.Unix(0, at.looked.Load())) < lookedFor {
+		<-at.looking
+		return nil
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		at.lookNow()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done(): // the look goes on
+		return ctx.Err()
+	}
+}
+
+func (at *node) lookNow() {
+	defer func() { <-at.looking }()
+	ctx, cancel := context.WithTimeout(context.Background(), at.within)
+	defer cancel()
 	if c, err := at.connect(ctx); err == nil {
 		c.Close()
+	} else if ctx.Err() != nil {
+		at.fails(errors.Unwrap(err))
 	}
 	at.looked.Store(time.Now().UnixNano())
 }
@@ -286,13 +342,18 @@ func (at *node) lookNow(ctx context.Context) {
 func (at *node) learn(err error) (useless bool) {
 	switch {
 	case err == nil:
-	case slices.Contains(refusals, number(err)):
+	case refuses(err):
+		if at.alone {
+			return number(err) == 1047 || number(err) == 1053
+		}
 		at.fails(err)
 		return true
 	case errors.Is(err, mysql.ErrInvalidConn):
 		// It broke, or was silent for longer than it may: the others of the pool are not tried one by one.
-		at.generation.Add(1)
-		at.lookSoon(0)
+		if !at.alone {
+			at.doubted.Store(true)
+			at.lookSoon(0)
+		}
 	case errors.Is(err, driver.ErrBadConn), errors.Is(err, context.DeadlineExceeded), slices.Contains(lost, number(err)):
 		at.lookSoon(lookedFor)
 	}
@@ -352,7 +413,7 @@ func (c *nodeConn) learn(err error) error {
 
 // ResetSession implements driver.SessionResetter: the pool asks before it uses the connection again.
 func (c *nodeConn) ResetSession(ctx context.Context) error {
-	if !c.current() {
+	if !c.current() || c.at.doubted.Load() {
 		return driver.ErrBadConn
 	}
 	return c.learn(c.mysqlConn.ResetSession(ctx))
@@ -367,8 +428,20 @@ func (c *nodeConn) current() bool {
 
 func (c *nodeConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	tx, err := c.mysqlConn.BeginTx(ctx, opts)
-	return tx, c.learn(err)
+	if c.learn(err) != nil {
+		return nil, err
+	}
+	return nodeTx{tx, c}, nil
 }
+
+type nodeTx struct {
+	driver.Tx
+	on *nodeConn
+}
+
+func (t nodeTx) Commit() error { return t.on.learn(t.Tx.Commit()) }
+
+func (t nodeTx) Rollback() error { return t.on.learn(t.Tx.Rollback()) }
 
 func (c *nodeConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	r, err := c.mysqlConn.ExecContext(ctx, query, args)

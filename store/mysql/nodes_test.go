@@ -157,6 +157,7 @@ func (n *twoNodes) states() (serving [2]bool) {
 }
 
 func TestNodesGoOnWithTheNextAndComeBack(t *testing.T) {
+	t.Parallel()
 	n := newTwoNodes(t)
 	n.soon(0)
 	assert.Equal(t, [2]bool{true, true}, n.states())
@@ -218,6 +219,7 @@ func TestNodesGoOnWithTheNextAndComeBack(t *testing.T) {
 
 // With all nodes dead a call says so at once, and the first that lives serves, whichever it is.
 func TestNodesWithoutAnyThatServes(t *testing.T) {
+	t.Parallel()
 	n := newTwoNodes(t)
 	for _, m := range n.nodes {
 		require.NoError(t, m.Kill())
