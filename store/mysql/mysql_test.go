@@ -36,21 +36,19 @@ func migrated(t *testing.T, config *driver.Config) *mysql.Store {
 	return st
 }
 
-// twoPools opens two pools on one fresh database, with the host's settings.
-func twoPools(settings ...func(*driver.Config)) func(t *testing.T) (first, second userapi.Store) {
-	return func(t *testing.T) (first, second userapi.Store) {
-		config := server.Database(t)
-		for _, set := range settings {
-			set(config)
-		}
-		return migrated(t, config), migrated(t, config)
-	}
-}
-
 func TestStore(t *testing.T) {
-	storetest.Test(t, twoPools())
+	storetest.Test(t, func(t *testing.T) (first, second userapi.Store) {
+		config := server.Database(t)
+		return migrated(t, config), migrated(t, config)
+	})
 }
 
+// And on the tables of a later version.
 func TestStoreWithClientFoundRows(t *testing.T) {
-	storetest.Test(t, twoPools(func(c *driver.Config) { c.ClientFoundRows = true }))
+	storetest.Test(t, func(t *testing.T) (first, second userapi.Store) {
+		config := server.Database(t)
+		config.ClientFoundRows = true
+		later(t, drivertest.Open(t, config))
+		return migrated(t, config), migrated(t, config)
+	})
 }
