@@ -2,6 +2,7 @@ package mysql_test
 
 import (
 	"database/sql"
+	"flag"
 	"io/fs"
 	"testing"
 	"time"
@@ -14,6 +15,8 @@ import (
 	"github.com/userapi/userapi/store/mysql"
 )
 
+var update = flag.Bool("update", false, "at a release: write down what this version asks of a database")
+
 var engine = drivertest.Engine{
 	Name:       "mysql",
 	Migrations: mysql.Migrations(),
@@ -24,6 +27,12 @@ var engine = drivertest.Engine{
 }
 
 func TestUpgrades(t *testing.T) { drivertest.Upgrades(t, engine) }
+
+func TestReleasedVersionGoesOn(t *testing.T) { drivertest.Released(t, engine, *update) }
+
+func TestMigrationsThatBreakAreNoticed(t *testing.T) {
+	drivertest.Breaking(t, engine)
+}
 
 func TestTwoVersionsAtOnce(t *testing.T) { drivertest.TwoVersions(t, engine) }
 

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"database/sql"
+	"flag"
 	"io/fs"
 	"testing"
 	"time"
@@ -12,16 +13,25 @@ import (
 	"github.com/userapi/userapi/store/postgres"
 )
 
+var update = flag.Bool("update", false, "at a release: write down what this version asks of a database")
+
 var engine = drivertest.Engine{
 	Name:       "postgres",
 	Migrations: postgres.Migrations(),
 	Database: func(t *testing.T) *drivertest.Connector {
 		return drivertest.Wrap(t, "pgx", server.Database(t))
 	},
-	New: func(db *sql.DB, migrations fs.FS) drivertest.Store { return postgres.Version(db, migrations) },
+	New:     func(db *sql.DB, migrations fs.FS) drivertest.Store { return postgres.Version(db, migrations) },
+	Explain: explain, // no statement names an index, so none fails without it
 }
 
 func TestUpgrades(t *testing.T) { drivertest.Upgrades(t, engine) }
+
+func TestReleasedVersionGoesOn(t *testing.T) { drivertest.Released(t, engine, *update) }
+
+func TestMigrationsThatBreakAreNoticed(t *testing.T) {
+	drivertest.Breaking(t, engine)
+}
 
 func TestTwoVersionsAtOnce(t *testing.T) { drivertest.TwoVersions(t, engine) }
 

@@ -2,6 +2,7 @@ package sqlite_test
 
 import (
 	"database/sql"
+	"flag"
 	"io/fs"
 	"path/filepath"
 	"testing"
@@ -11,6 +12,8 @@ import (
 	"github.com/userapi/userapi/internal/drivertest"
 	"github.com/userapi/userapi/store/sqlite"
 )
+
+var update = flag.Bool("update", false, "at a release: write down what this version asks of a database")
 
 var engine = drivertest.Engine{
 	Name:       "sqlite",
@@ -22,6 +25,12 @@ var engine = drivertest.Engine{
 }
 
 func TestUpgrades(t *testing.T) { drivertest.Upgrades(t, engine) }
+
+func TestReleasedVersionGoesOn(t *testing.T) { drivertest.Released(t, engine, *update) }
+
+func TestMigrationsThatBreakAreNoticed(t *testing.T) {
+	drivertest.Breaking(t, engine)
+}
 
 func TestTwoVersionsAtOnce(t *testing.T) { drivertest.TwoVersions(t, engine) }
 
