@@ -86,6 +86,8 @@ func (c dsnConnector) Driver() driver.Driver { return c.driver }
 // Pool opens a pool that is closed at the end of the test.
 func (c *Connector) Pool(t testing.TB) *sql.DB {
 	db := sql.OpenDB(c)
+	db.SetMaxOpenConns(postgresConns)
+	db.SetMaxIdleConns(postgresConns)
 	t.Cleanup(func() { db.Close() })
 	return db
 }

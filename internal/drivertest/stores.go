@@ -67,13 +67,6 @@ func Migrations(t *testing.T, open func(t *testing.T) Handle) {
 		says(t, st.Migrate(t.Context()), "0003_users.sql:1")
 	})
 
-	t.Run("K08 a database of a newer version is refused", func(t *testing.T) {
-		st, db := open(t)()
-		must(t, st.Migrate(t.Context()))
-		run(t, db, `INSERT INTO userapi_migrations (id, checksum, applied_at) VALUES ('9999_future.sql:1', '', 0)`)
-		says(t, st.Migrate(t.Context()), "9999_future.sql:1")
-	})
-
 	t.Run("the lease of a dead holder runs out", func(t *testing.T) {
 		st, db := open(t)()
 		must(t, st.Migrate(t.Context()))

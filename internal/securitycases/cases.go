@@ -157,7 +157,7 @@ var Cases = []Case{
 	{ID: "K06", Pri: "P0", Text: "No data race, no goroutine left behind, deadlines are heeded.",
 		Note: "`make test` runs everything under the race detector. Goroutines are started by `Run` and `Deliver` alone, and by a Router for a gateway that may not heed its context."},
 	{ID: "K07", Pri: "P1", Text: "A clock that jumps makes knowledge stale, and nothing live for ever."},
-	{ID: "K08", Pri: "P1", Text: "Nodes that start at once migrate once; an older program refuses a newer database."},
+	{ID: "K08", Pri: "P1", Text: "Nodes that start at once migrate once; an older program refuses a database that lacks what it needs."},
 
 	{ID: "L01", Pri: "P0", Text: "No secret reaches a log, an error or the audit trail."},
 	{ID: "L03", Pri: "P0", Text: "What happens to accounts and credentials leaves an event, refusals included."},

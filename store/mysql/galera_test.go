@@ -1,6 +1,8 @@
 package mysql_test
 
 import (
+	"database/sql"
+	"io/fs"
 	"os"
 	"sync/atomic"
 	"testing"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/userapi/userapi"
 	"github.com/userapi/userapi/internal/drivertest"
+	"github.com/userapi/userapi/store/mysql"
 	"github.com/userapi/userapi/store/storetest"
 )
 
@@ -43,4 +46,22 @@ func TestClusterStore(t *testing.T) {
 		turn.Add(1)
 		return nodesStore(t, list...), nodesStore(t, list[1], list[2], list[0])
 	})
+}
+
+// One node's callers go on while a newer version migrates at another: every node alters its tables then, and what was begun there is aborted.
+func TestClusterTwoVersions(t *testing.T) {
+	c := startCluster(t)
+	at := c.Nodes[0].Database(t)
+	at.Params = map[string]string{"wsrep_sync_wait": "15"}
+	other := at.Clone()
+	other.Addr = c.Nodes[1].Config("").Addr
+	e := engine
+	e.Database = func(t *testing.T) *drivertest.Connector { return drivertest.Wrap(t, "mysql", at.FormatDSN()) }
+	e.New = func(db *sql.DB, migrations fs.FS) drivertest.Store {
+		if names, _ := fs.Glob(migrations, "9*.sql"); len(names) > 0 {
+			db = drivertest.Open(t, other)
+		}
+		return mysql.Version(db, migrations)
+	}
+	drivertest.TwoVersions(t, e)
 }

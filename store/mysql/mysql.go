@@ -27,7 +27,8 @@ import (
 //go:embed migrations/*.sql
 var files embed.FS
 
-// Migrations are the files that Migrate applies, for hosts that run migrations with a tool of their own.
+// Migrations are the files that Migrate applies, for hosts that run migrations with a tool of their own: docs/migrations.md. One called
+// NNNN_…_needs_MMMM.sql takes something away that programs without the file MMMM need.
 func Migrations() fs.FS {
 	sub, err := fs.Sub(files, "migrations")
 	if err != nil {
@@ -50,8 +51,9 @@ func New(db *sql.DB) *Store {
 }
 
 // Migrate makes the tables or brings them up to date. Any number of processes, on any node of a cluster, may call it at
-// once. It is an error when the database was migrated by a newer version of this module, and when the connections do not
-// commit by themselves (autocommit=0). The user needs CREATE, ALTER, INDEX and REFERENCES only if something is to be done.
+// once, also of two versions of this module: docs/migrations.md. It is an error when a newer version has taken away what this one needs, and when
+// the connections do not commit by themselves (autocommit=0). The user needs CREATE, ALTER, DROP, INDEX and REFERENCES only if something is to be
+// done.
 func (s *Store) Migrate(ctx context.Context) error { return s.core.Migrate(ctx) }
 
 // WithTx returns a store whose statements run in the host's transaction, for userapi's API.WithStore. It never retries,
@@ -62,7 +64,7 @@ func (s *Store) Migrate(ctx context.Context) error { return s.core.Migrate(ctx) 
 // transaction that is aborted while one is being prepared in it is not told so, and its other half is committed.
 func (s *Store) WithTx(tx *sql.Tx) userapi.TxStore { return s.core.WithTx(tx, s) }
 
-// Drop removes the tables of this module with all that is in them.
+// Drop removes the tables of this module with all that is in them. It is an error when a newer version has made more of them.
 func (s *Store) Drop(ctx context.Context) error { return s.core.Drop(ctx) }
 
 var dialect = sqlstore.Dialect{
@@ -82,6 +84,7 @@ var dialect = sqlstore.Dialect{
 	Fault:    fault,
 	Violated: violated,
 	Check:    check,
+	Repeated: repeated,
 	Binary:   true,
 	Prepared: true,
 }
@@ -115,6 +118,8 @@ var (
 		1020, // record has changed since last read
 		1205, // lock wait timeout
 		1213, // deadlock; on a cluster also from COMMIT
+		1412, // the table was altered since the transaction's snapshot
+		1615, // the table was altered again and again while a statement was prepared anew for it
 	}
 	lost = []uint16{
 		1047,                                           // the node is not ready: it has left its cluster
@@ -131,6 +136,12 @@ var (
 		1317, 1969, 3024, // the query was interrupted
 	}
 )
+
+// repeated: MySQL knows no ADD COLUMN IF NOT EXISTS, and neither that for an index.
+func repeated(err error) bool {
+	var answer *mysql.MySQLError
+	return errors.As(err, &answer) && (answer.Number == 1060 || answer.Number == 1061 || answer.Number == 1091) // a column, an index; gone already
+}
 
 func fault(err error) sqlstore.Fault {
 	var answer *mysql.MySQLError

@@ -37,21 +37,19 @@ func migrated(t *testing.T, config *driver.Config) *mysql.Store {
 	return st
 }
 
-// twoPools opens two pools on one fresh database.
-func twoPools(t *testing.T) (first, second userapi.Store) {
-	config := server.Database(t)
-	return migrated(t, config), migrated(t, config)
-}
-
 func TestStore(t *testing.T) {
-	storetest.Test(t, twoPools)
+	storetest.Test(t, func(t *testing.T) (first, second userapi.Store) {
+		config := server.Database(t)
+		return migrated(t, config), migrated(t, config)
+	})
 }
 
-// Through Nodes, and with a setting that changes what the server says of an UPDATE.
+// Through Nodes, on the tables of a later version, and with a setting that changes what the server says of an UPDATE.
 func TestStoreWithNodesAndClientFoundRows(t *testing.T) {
 	storetest.Test(t, func(t *testing.T) (first, second userapi.Store) {
 		config := server.Database(t)
 		config.ClientFoundRows = true
+		later(t, drivertest.Open(t, config))
 		return nodesStore(t, config), nodesStore(t, config)
 	})
 }

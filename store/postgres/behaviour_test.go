@@ -283,16 +283,23 @@ func TestWhoseChallengeIsGoneDoesNotLearnWhatIsTaken(t *testing.T) {
 
 // Of tables as small as these PostgreSQL rather reads all rows and sorts them: told not to, it does so only where no index serves.
 func TestStatementsUseAnIndex(t *testing.T) {
-	c := drivertest.Wrap(t, "pgx", server.Database(t)+"&enable_seqscan=off&enable_bitmapscan=off&enable_sort=off")
+	c := drivertest.Wrap(t, "pgx", server.Database(t))
 	db := c.Pool(t)
-	drivertest.Plans(t, migrated(t, db), db, c, "VACUUM ANALYZE", func(s drivertest.Statement) (plan string, faults []string) {
-		var text string
-		require.NoError(t, db.QueryRow("EXPLAIN (FORMAT JSON) "+s.Query, s.Args...).Scan(&text), s.Query)
-		var top []struct{ Plan step }
-		require.NoError(t, json.Unmarshal([]byte(text), &top))
-		plan, faults = top[0].Plan.faults(strings.Contains(s.Query, "u.id > $"))
-		return plan, faults
-	})
+	drivertest.Plans(t, migrated(t, db), db, c, "VACUUM ANALYZE", func(s drivertest.Statement) (plan string, faults []string) { return explain(t, db, s) })
+}
+
+func explain(t *testing.T, db *sql.DB, s drivertest.Statement) (plan string, faults []string) {
+	t.Helper()
+	tx, err := db.Begin()
+	require.NoError(t, err)
+	defer tx.Rollback()
+	_, err = tx.Exec("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off")
+	require.NoError(t, err)
+	var text string
+	require.NoError(t, tx.QueryRow("EXPLAIN (FORMAT JSON) "+s.Query, s.Args...).Scan(&text), s.Query)
+	var top []struct{ Plan step }
+	require.NoError(t, json.Unmarshal([]byte(text), &top))
+	return top[0].Plan.faults(strings.Contains(s.Query, "u.id > $"))
 }
 
 // step is a node of a plan.

@@ -27,7 +27,8 @@ import (
 //go:embed migrations/*.sql
 var files embed.FS
 
-// Migrations are the files that Migrate applies, for hosts that run migrations with a tool of their own.
+// Migrations are the files that Migrate applies, for hosts that run migrations with a tool of their own: docs/migrations.md. One called
+// NNNN_…_needs_MMMM.sql takes something away that programs without the file MMMM need.
 func Migrations() fs.FS {
 	sub, err := fs.Sub(files, "migrations")
 	if err != nil {
@@ -49,9 +50,9 @@ func New(db *sql.DB) *Store {
 	return &Store{sqlstore.New(db, dialect)}
 }
 
-// Migrate makes the tables or brings them up to date. Any number of processes may call it at once. It is an error when the database was
-// migrated by a newer version of this module, and when its encoding is not UTF8. The user needs CREATE on the schema only if something is
-// to be done.
+// Migrate makes the tables or brings them up to date. Any number of processes may call it at once, also of two versions of this module:
+// docs/migrations.md. It is an error when a newer version has taken away what this one needs, and when the encoding is not UTF8. The user needs
+// CREATE on the schema, and has to own the tables, only if something is to be done.
 func (s *Store) Migrate(ctx context.Context) error { return s.core.Migrate(ctx) }
 
 // WithTx returns a store whose statements run in the host's transaction, for userapi's API.WithStore. It never retries, commits or rolls
@@ -60,7 +61,7 @@ func (s *Store) Migrate(ctx context.Context) error { return s.core.Migrate(ctx) 
 // COMMITTED that happens more often.
 func (s *Store) WithTx(tx *sql.Tx) userapi.TxStore { return s.core.WithTx(tx, s) }
 
-// Drop removes the tables of this module with all that is in them.
+// Drop removes the tables of this module with all that is in them. It is an error when a newer version has made more of them.
 func (s *Store) Drop(ctx context.Context) error { return s.core.Drop(ctx) }
 
 var dialect = sqlstore.Dialect{

@@ -40,14 +40,9 @@ func migrated(t *testing.T, db *sql.DB) *postgres.Store {
 	return st
 }
 
-// twoPools opens two pools on one fresh database, with the host's driver and settings.
-func twoPools(driver, settings string) func(t *testing.T) (first, second userapi.Store) {
-	return func(t *testing.T) (first, second userapi.Store) {
-		url := server.Database(t) + settings
-		return migrated(t, drivertest.OpenPostgres(t, driver, url)), migrated(t, drivertest.OpenPostgres(t, driver, url))
-	}
-}
-
 func TestStore(t *testing.T) {
-	storetest.Test(t, twoPools("pgx", ""))
+	storetest.Test(t, func(t *testing.T) (first, second userapi.Store) {
+		url := server.Database(t)
+		return migrated(t, open(t, url)), migrated(t, open(t, url))
+	})
 }

@@ -35,7 +35,8 @@ func DSN(path string) string {
 //go:embed migrations/*.sql
 var files embed.FS
 
-// Migrations are the files that Migrate applies, for hosts that run migrations with a tool of their own.
+// Migrations are the files that Migrate applies, for hosts that run migrations with a tool of their own: docs/migrations.md. One called
+// NNNN_…_needs_MMMM.sql takes something away that programs without the file MMMM need.
 func Migrations() fs.FS {
 	sub, err := fs.Sub(files, "migrations")
 	if err != nil {
@@ -56,9 +57,9 @@ func New(db *sql.DB) *Store {
 	return &Store{sqlstore.New(db, dialect)}
 }
 
-// Migrate makes the tables or brings them up to date. Any number of processes may call it at once. It is an error when
-// the database was migrated by a newer version of this module, and when db is a pool of in-memory databases, which are
-// empty for every new connection: use a file, or SetMaxOpenConns(1).
+// Migrate makes the tables or brings them up to date. Any number of processes may call it at once, also of two versions of
+// this module: docs/migrations.md. It is an error when a newer version has taken away what this one needs, and when db is a
+// pool of in-memory databases, which are empty for every new connection: use a file, or SetMaxOpenConns(1).
 func (s *Store) Migrate(ctx context.Context) error { return s.core.Migrate(ctx) }
 
 // WithTx returns a store whose statements run in the host's transaction, for userapi's API.WithStore. It never retries,
@@ -67,7 +68,7 @@ func (s *Store) Migrate(ctx context.Context) error { return s.core.Migrate(ctx) 
 // itself before the end of it: that would wait for the lock.
 func (s *Store) WithTx(tx *sql.Tx) userapi.TxStore { return s.core.WithTx(tx, s) }
 
-// Drop removes the tables of this module with all that is in them.
+// Drop removes the tables of this module with all that is in them. It is an error when a newer version has made more of them.
 func (s *Store) Drop(ctx context.Context) error { return s.core.Drop(ctx) }
 
 var dialect = sqlstore.Dialect{
@@ -84,6 +85,7 @@ var dialect = sqlstore.Dialect{
 	Fault:      fault,
 	Violated:   violated,
 	Check:      check,
+	Repeated:   repeated,
 	Embedded:   true,
 	Prepared:   true,
 }
@@ -109,6 +111,11 @@ func index(name string) string {
 		return ""
 	}
 	return " INDEXED BY " + name
+}
+
+// repeated: there is no ADD COLUMN IF NOT EXISTS. Only DROP COLUMN quotes the name that it does not find.
+func repeated(err error) bool {
+	return strings.Contains(err.Error(), "duplicate column name: ") || strings.Contains(err.Error(), `no such column: "`)
 }
 
 // fault goes by SQLite's own words: each driver has an error type of its own, and none is imported here.

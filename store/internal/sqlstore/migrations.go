@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,12 +20,28 @@ const (
 	leasePause = 50 * time.Millisecond
 )
 
-// step is one statement of a migration file. Running it twice does no harm: whoever died between a step and its
-// record, or outlived its lease, leaves nothing to repair.
+// step is one statement of a migration file. Running it twice does no harm, or fails as Dialect.Repeated tells: whoever died between a
+// step and its record, or outlived its lease, leaves nothing to repair.
 type step struct {
 	ID  string `db:"id"` // "0003_users.sql:2"
 	Sum string `db:"checksum"`
 	sql string
+}
+
+func (st step) file() string {
+	name, _, _ := strings.Cut(st.ID, ":")
+	return name
+}
+
+func (st step) number() string {
+	number, _, _ := strings.Cut(st.ID, "_")
+	return number
+}
+
+// needs is the number of the file that a program has to have to live with this one, if it takes something away.
+func (st step) needs() (number string, contracts bool) {
+	_, number, contracts = strings.Cut(strings.TrimSuffix(st.file(), ".sql"), "_needs_")
+	return number, contracts
 }
 
 // steps reads *.sql in the order of their names. Statements end with a semicolon at the end of a line.
@@ -51,7 +68,11 @@ func steps(files fs.FS) ([]step, error) {
 // Migrate brings the tables up to date. Any number of processes may start at once: one works, the others wait. The lock
 // is a row that its holder leases by the database's clock, because the locks of a server end at the node of a cluster.
 //
-// It is an error when the database knows a step that this program does not, or another text of one it does.
+// Programs of two versions may be at one database. A file adds what an older program need not know, or says in its name which
+// file a program has to have to live with it: 0030_drop_names_needs_0027.sql. The name is all that an older program can read.
+//
+// It is an error when the database has a file that needs one which this program has not, another text of a step it does know, and steps
+// that it does not know while it lacks others: they go in one order.
 func (s *Store) Migrate(ctx context.Context) error {
 	if s.d.Check != nil {
 		if err := s.d.Check(ctx, s.db.DB); err != nil {
@@ -67,40 +88,38 @@ func (s *Store) Migrate(ctx context.Context) error {
 		return err
 	}
 	// The first file makes the tables that Migrate itself needs.
-	first, _, _ := strings.Cut(all[0].ID, ":")
+	first := all[0].file()
 	for _, st := range all {
-		if strings.HasPrefix(st.ID, first+":") {
+		if st.file() == first {
 			if err := s.run(ctx, st.sql); err != nil {
 				return err
 			}
 		}
 	}
 	owner := rand.Text()
-	if err := s.lease(ctx, owner); err != nil {
-		return err
-	}
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readDeadline)
 		defer cancel()
 		_ = s.run(ctx, `UPDATE userapi_migration_lease SET expires_at = 0 WHERE owner = ?`, owner)
 	}()
-	missing, err := s.missing(ctx, all)
-	if err != nil {
-		return err
-	}
-	for _, st := range missing {
+	for {
 		if err := s.lease(ctx, owner); err != nil {
 			return err
 		}
-		if err := s.run(ctx, st.sql); err != nil {
+		// Looked up for each step: whoever outlived its lease may find that a newer program has gone on since.
+		missing, err := s.missing(ctx, all)
+		if err != nil || len(missing) == 0 {
+			return err
+		}
+		st := missing[0]
+		if err := s.run(ctx, st.sql); err != nil && (s.d.Repeated == nil || !s.d.Repeated(err)) {
 			return fmt.Errorf("migration %s: %w", st.ID, err)
 		}
-		err := s.run(ctx, `INSERT INTO userapi_migrations (id, checksum, applied_at) VALUES (?, ?, `+s.d.Now+`)`, st.ID, st.Sum)
+		err = s.run(ctx, `INSERT INTO userapi_migrations (id, checksum, applied_at) VALUES (?, ?, `+s.d.Now+`)`, st.ID, st.Sum)
 		if err != nil && s.d.Violated(err) != "id" {
 			return err
 		}
 	}
-	return nil
 }
 
 // refusal is a database that this program does not go with.
@@ -113,34 +132,50 @@ func isRefusal(err error) bool {
 	return errors.As(err, &r)
 }
 
-// missing compares what the database records with the steps of this program.
-func (s *Store) missing(ctx context.Context, all []step) ([]step, error) {
-	known := map[string]step{}
-	for _, st := range all {
-		known[st.ID] = st
-	}
-	var done []step
-	err := s.read(ctx, func(ctx context.Context, q conn) error {
+// applied is what the database records, in order.
+func (s *Store) applied(ctx context.Context) (done []step, err error) {
+	err = s.read(ctx, func(ctx context.Context, q conn) error {
 		done = nil
 		return q.query(ctx, &done, `SELECT id, checksum FROM userapi_migrations ORDER BY id`)
 	})
+	return done, err
+}
+
+// missing is what of this program's steps the database does not record, if this program can live with what it does.
+func (s *Store) missing(ctx context.Context, all []step) ([]step, error) {
+	done, err := s.applied(ctx)
 	if err != nil {
 		return nil, err
 	}
+	return compare(all, done)
+}
+
+func compare(all, done []step) (missing []step, err error) {
+	known, numbers := map[string]step{}, map[string]bool{}
+	for _, st := range all {
+		known[st.ID], numbers[st.number()] = st, true
+	}
+	newer := ""
 	for _, d := range done {
-		switch st, ok := known[d.ID]; {
-		case !ok:
-			return nil, refusal{fmt.Sprintf("the database has migration %s, which this program does not know: a newer one was here", d.ID)}
-		case st.Sum != d.Sum:
+		st, ok := known[d.ID]
+		needs, contracts := d.needs()
+		switch {
+		case ok && st.Sum != d.Sum:
 			return nil, refusal{fmt.Sprintf("migration %s was changed after it had been applied", d.ID)}
+		case !ok && contracts && !numbers[needs]:
+			return nil, refusal{fmt.Sprintf("the database has migration %s: only programs that have migration %s can use it, and this one is older", d.ID, needs)}
+		case !ok && newer == "":
+			newer = d.ID
 		}
 		delete(known, d.ID)
 	}
-	var missing []step
 	for _, st := range all {
 		if _, ok := known[st.ID]; ok {
 			missing = append(missing, st)
 		}
+	}
+	if newer != "" && len(missing) > 0 {
+		return nil, refusal{fmt.Sprintf("the database lacks migration %s and has %s, which this program does not know: a program that has both goes first", missing[0].ID, newer)}
 	}
 	return missing, nil
 }
@@ -190,8 +225,22 @@ var tables = []string{
 	"userapi_migration_lease", "userapi_migrations",
 }
 
-// Drop removes the tables, with all that is in them.
+// Drop removes the tables, with all that is in them. It is an error when a newer program was here: its tables would be left, with what is in
+// them, and its next start would take them for made.
 func (s *Store) Drop(ctx context.Context) error {
+	all, err := steps(s.d.Migrations)
+	if err != nil {
+		return fmt.Errorf("userapi: %w", err)
+	}
+	done, err := s.applied(ctx)
+	if errors.Is(err, userapi.ErrUnavailable) {
+		return err
+	} // else there is no such table any more
+	for _, d := range done {
+		if !slices.ContainsFunc(all, func(st step) bool { return st.ID == d.ID }) {
+			return refusal{fmt.Sprintf("the database has migration %s, which this program does not know: a newer one drops the tables", d.ID)}
+		}
+	}
 	for _, table := range tables {
 		if err := s.run(ctx, `DROP TABLE IF EXISTS `+table); err != nil {
 			return err

@@ -40,6 +40,7 @@ type Dialect struct {
 	Fault    func(err error) Fault                        // what an error says about the transaction
 	Violated func(err error) string                       // the column of the unique key err is about, Reference, Oversize, or ""
 	Check    func(ctx context.Context, db *sql.DB) error  // refuses a database that cannot work
+	Repeated func(err error) bool                         // err says that a step ran before; nil = steps ask for that themselves, by IF NOT EXISTS
 
 	Embedded bool // a file of this process: one writer at a time, and a COMMIT is never in doubt
 	Binary   bool // texts are columns of bytes, so they are passed as bytes
