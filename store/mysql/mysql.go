@@ -60,7 +60,7 @@ func (s *Store) Migrate(ctx context.Context) error { return s.core.Migrate(ctx) 
 // commits or rolls back, and sets no savepoint: after an error part of a write may stand in the transaction, so the
 // host has to roll it back, and after userapi.ErrUnavailable may try the whole of it again.
 //
-// On a Galera cluster the host opens its database with interpolateParams=true, or prepares its own SELECTs before it begins: a
+// On a Galera cluster the host opens its database with interpolateParams=true (as ParseNodes does), or prepares its own SELECTs before it begins: a
 // transaction that is aborted while one is being prepared in it is not told so, and its other half is committed.
 func (s *Store) WithTx(tx *sql.Tx) userapi.TxStore { return s.core.WithTx(tx, s) }
 

@@ -47,8 +47,9 @@ type NodeState struct {
 //
 //	user:password@tcp(db1:3306,db2:3306,db3:3306)/name?parameters
 //
-// It returns the configuration of each, in the order of the list, which is the order of preference. With more than one address a timeout
-// that the name does not give is 1 s to connect, and 5 s to read or write: a node that is silent for longer is given up.
+// It returns the configuration of each, in the order of the list, which is the order of preference. With more than one address, what the name
+// does not give is not the driver's default: a timeout is 1 s to connect, and 5 s to read or write, so that a silent node is given up; and
+// interpolateParams is on, so that no transaction of the host's is committed by half (see Store.WithTx).
 func ParseNodes(dsn string) ([]*mysql.Config, error) {
 	// The driver looks for these from the end, too: a password may have any of them.
 	path := strings.LastIndexByte(dsn, '/')
@@ -80,6 +81,7 @@ func ParseNodes(dsn string) ([]*mysql.Config, error) {
 			c.Timeout = cmp.Or(c.Timeout, connectWithin)
 			c.ReadTimeout = cmp.Or(c.ReadTimeout, answerWithin)
 			c.WriteTimeout = cmp.Or(c.WriteTimeout, answerWithin)
+			c.InterpolateParams = c.InterpolateParams || !strings.Contains(dsn[path:], "interpolateParams=")
 		}
 	}
 	return configs, nil

@@ -49,9 +49,14 @@ func TestParseNodes(t *testing.T) {
 	for _, c := range several {
 		assert.Equal(t, []time.Duration{time.Second, 5 * time.Second, 7 * time.Second}, []time.Duration{c.Timeout, c.ReadTimeout, c.WriteTimeout})
 	}
+	assert.True(t, several[1].InterpolateParams)
+	several, err = mysql.ParseNodes("u@tcp(a,b)/db?interpolateParams=false")
+	require.NoError(t, err)
+	assert.False(t, several[1].InterpolateParams)
 	one, err := mysql.ParseNodes("u@tcp(a)/db")
 	require.NoError(t, err)
 	assert.Zero(t, one[0].ReadTimeout)
+	assert.False(t, one[0].InterpolateParams)
 	_, err = mysql.NewNodes()
 	assert.Error(t, err)
 }
