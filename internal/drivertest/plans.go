@@ -33,7 +33,6 @@ var excused = []struct {
 	{regexp.MustCompile(`FROM userapi_roles WHERE id IN`), Sorts, "at most the 64 roles of an account"},
 	{regexp.MustCompile(`limit_key >= .* ORDER BY ends_at DESC`), Sorts, "the marks of one account: at most one more than it may have"},
 	{regexp.MustCompile(`userapi_keys k JOIN .* ORDER BY k.created_at`), Sorts, "the keys of one user, whose number is limited"},
-	{regexp.MustCompile(`^DELETE FROM userapi_(sessions|challenges|outbox)$`), Scans, "all that there is, where everything ends"},
 	{regexp.MustCompile(`userapi_credentials WHERE user_id = `), Sorts, "the credentials of one user"},
 }
 

@@ -19,9 +19,9 @@ import (
 type Engine struct {
 	Name       string // "sqlite", "mysql", "postgres"
 	Migrations fs.FS
-	Database   func(t *testing.T) *Connector                                              // of a fresh database without tables
-	New        func(db *sql.DB, migrations fs.FS) Store                                   // the program, with these migrations
-	Explain    func(t *testing.T, db *sql.DB, s Statement) (plan string, faults []string) // see Plans; nil where a statement fails that lacks its index
+	Database   func(t *testing.T) *Connector            // of a fresh database without tables
+	New        func(db *sql.DB, migrations fs.FS) Store // the program, with these migrations
+	Explain    func(db *sql.DB, s Statement) []string   // what there is against a plan, as for Plans; nil where a statement fails that lacks its index
 }
 
 // more are the statements of a later version that adds a column, an index and a table.

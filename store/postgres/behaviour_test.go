@@ -285,21 +285,32 @@ func TestWhoseChallengeIsGoneDoesNotLearnWhatIsTaken(t *testing.T) {
 func TestStatementsUseAnIndex(t *testing.T) {
 	c := drivertest.Wrap(t, "pgx", server.Database(t))
 	db := c.Pool(t)
-	drivertest.Plans(t, migrated(t, db), db, c, "VACUUM ANALYZE", func(s drivertest.Statement) (plan string, faults []string) { return explain(t, db, s) })
+	drivertest.Plans(t, migrated(t, db), db, c, "VACUUM ANALYZE", func(s drivertest.Statement) (plan string, faults []string) {
+		plan, faults, err := explain(db, s)
+		require.NoError(t, err, s.Query)
+		return plan, faults
+	})
 }
 
-func explain(t *testing.T, db *sql.DB, s drivertest.Statement) (plan string, faults []string) {
-	t.Helper()
+func explain(db *sql.DB, s drivertest.Statement) (plan string, faults []string, err error) {
 	tx, err := db.Begin()
-	require.NoError(t, err)
-	defer tx.Rollback()
-	_, err = tx.Exec("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off")
-	require.NoError(t, err)
+	if err != nil {
+		return "", nil, err
+	}
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.Exec("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off"); err != nil {
+		return "", nil, err
+	}
 	var text string
-	require.NoError(t, tx.QueryRow("EXPLAIN (FORMAT JSON) "+s.Query, s.Args...).Scan(&text), s.Query)
+	if err := tx.QueryRow("EXPLAIN (FORMAT JSON) "+s.Query, s.Args...).Scan(&text); err != nil {
+		return "", nil, err
+	}
 	var top []struct{ Plan step }
-	require.NoError(t, json.Unmarshal([]byte(text), &top))
-	return top[0].Plan.faults(strings.Contains(s.Query, "u.id > $"))
+	if err := json.Unmarshal([]byte(text), &top); err != nil {
+		return "", nil, err
+	}
+	plan, faults = top[0].Plan.faults(strings.Contains(s.Query, "u.id > $"))
+	return plan, faults, nil
 }
 
 // step is a node of a plan.
