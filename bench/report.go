@@ -248,7 +248,7 @@ func machine(p Part, r *Run) string {
 var compared = []string{
 	"github.com/golang-jwt/jwt/v5", "github.com/go-chi/jwtauth/v5", "github.com/lestrrat-go/jwx/v2", "github.com/auth0/go-jwt-middleware/v2",
 	"gopkg.in/go-jose/go-jose.v2", "github.com/appleboy/gin-jwt/v2", "github.com/golang-jwt/jwt/v4", "github.com/gin-gonic/gin", "github.com/alexedwards/scs/v2",
-	"golang.org/x/crypto", "modernc.org/sqlite", "github.com/mattn/go-sqlite3", "github.com/go-sql-driver/mysql", "github.com/jmoiron/sqlx",
+	"golang.org/x/crypto", "modernc.org/sqlite", "github.com/mattn/go-sqlite3", "github.com/go-sql-driver/mysql", "github.com/jackc/pgx/v5", "github.com/jmoiron/sqlx",
 }
 
 func modules() []string {
