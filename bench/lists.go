@@ -158,6 +158,11 @@ func (t tenant) deep() (userapi.UserQuery, error) {
 	return userapi.UserQuery{Limit: 20, Cursor: page.Cursor}, err
 }
 
+// pageWhy is what stands in the way of a page that costs the same in both databases.
+var pageWhy = map[string]string{
+	"pgx": "PostgreSQL keeps a plan for the small database and plans each call anew for the large one, 0.2 ms; where it is told to plan always (plan_cache_mode=force_custom_plan) both take 0.4 ms",
+}
+
 // flat measures queries in both databases and both customers. The large database's may cost at most half as much again.
 func flat(r *Run, few, many *database, customers []string, title, text string, queries func(tenant) (names []string, all []userapi.UserQuery, wants []int, err error)) error {
 	var cases []*Case
@@ -177,7 +182,7 @@ func flat(r *Run, few, many *database, customers []string, title, text string, q
 				if d == few {
 					at = append(at, k)
 				} else {
-					k.Against, k.Most = at[i], 1.5
+					k.Against, k.Most, k.Why = at[i], 1.5, pageWhy[d.driver]
 				}
 				cases = append(cases, k)
 			}
@@ -210,9 +215,13 @@ func rareFilter(r *Run, _, d *database) error {
 		return err
 	}
 	index := "userapi_users_by_customer"
+	columns := `MAX(name_key), MAX(email_key)`
+	if d.driver == "pgx" {
+		columns = `MAX(name_key || ''), MAX(email_key || '')` // else it reads the ends of two indexes
+	}
 	read := &Case{Name: t.name("reading the covering index once"), Do: func() error {
 		var name, email sql.NullString
-		return d.db.QueryRowContext(r, d.places(`SELECT MAX(name_key), MAX(email_key) FROM userapi_users`+d.hint(index)+` WHERE customer_id = ?`), large).Scan(&name, &email)
+		return d.db.QueryRowContext(r, d.places(`SELECT `+columns+` FROM userapi_users`+d.hint(index)+` WHERE customer_id = ?`), large).Scan(&name, &email)
 	}}
 	_, err = r.Measure(Contest{
 		Title: d.title("a rare part of a name, large customer"), NoAllocs: true, Rounds: 15,

@@ -202,9 +202,15 @@ func (s Section) table() string {
 	for _, r := range s.Rows {
 		below(r.Name, r.Note)
 	}
-	for _, r := range s.Rows {
-		if r.missed {
-			below("Not reached: "+r.Name, r.Why)
+	var names []string // of one reason
+	for i, r := range s.Rows {
+		if !r.missed {
+			continue
+		}
+		names = append(names, r.Name)
+		if next := slices.IndexFunc(s.Rows[i+1:], func(r Row) bool { return r.missed }); next < 0 || s.Rows[i+1+next].Why != r.Why {
+			below("Not reached: "+strings.Join(names, "; "), r.Why)
+			names = nil
 		}
 	}
 	return strings.TrimRight(b.String(), "\n") + "\n"
