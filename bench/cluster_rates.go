@@ -47,7 +47,8 @@ func flushes(r *Run, c *galera) error {
 	if err := c.turns(r, Section{
 		Title: fmt.Sprintf("Registrations by %d callers: one node or three, and innodb_flush_log_at_trx_commit", clusterCallers),
 		Text: `All write to one node, or a third of them to each. What conflicts is repeated: *transactions* is how many a registration took, *conflicts* are those of certification and
-those in which a node took the row from a caller of its own for what another node had committed.`,
+those in which a node took the row from a caller of its own for what another node had committed. A registration changes its customer's row: at one node callers wait for it in turn, and
+between nodes the first to commit wins and the others begin anew.`,
 	}, clusterCallers, cases); err != nil {
 		return err
 	}
@@ -144,7 +145,10 @@ func oneServer(r *Run, c *galera) error {
 			}
 			cases = append(cases, t)
 		}
-		if err := c.turns(r, Section{Title: fmt.Sprintf("%s by %d callers: one server and the cluster", what, clusterCallers)}, clusterCallers, cases); err != nil {
+		if err := c.turns(r, Section{
+			Title: fmt.Sprintf("%s by %d callers: one server and the cluster", what, clusterCallers),
+			Text:  "A commit has to go to all nodes and be agreed on before it is acknowledged, and each node applies the writes of all: here on the same cores.",
+		}, clusterCallers, cases); err != nil {
 			return err
 		}
 	}

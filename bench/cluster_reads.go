@@ -64,7 +64,8 @@ func behind(r *Run, c *galera) error {
 			title = fmt.Sprintf("What the next node does not see yet, under a load of %d writers", load)
 		}
 		r.Add(Section{Title: title, Rows: rows, Text: `A write is acknowledged at one node, and what it wrote is read at the next node at once, in turns with each setting of wsrep_sync_wait. What is missed
-is asked for until it is there.`})
+is asked for until it is there. A commit is acknowledged when all nodes have it and agreed on its place; they apply it after that. A refresh at a node that does not know the session yet
+is answered as one of an ended session: its owner has to log in again.`})
 	}
 	return nil
 }
@@ -230,7 +231,7 @@ func waits(r *Run, c *galera) error {
 			title = fmt.Sprintf("What wsrep_sync_wait costs, under a load of %d writers", load)
 		}
 		if err := c.under(r, load, func() error {
-			_, err := r.Measure(Contest{Title: title, Cases: cases, NoAllocs: true, Rounds: max(2, r.Rounds/3), Text: "One caller at one node, one call after the other; the write load, if any, is at all three. The ratio is to the same with wsrep_sync_wait=0."})
+			_, err := r.Measure(Contest{Title: title, Cases: cases, NoAllocs: true, Rounds: max(2, r.Rounds/3), Text: "One caller at one node, one call after the other; the write load, if any, is at all three. The ratio is to the same with wsrep_sync_wait=0. Who waits asks the cluster how far it is, and waits until its own node has applied that much: a message when nothing runs, the length of the queue under load. With 1 a SELECT and the beginning of a transaction wait, with 7 also a write of one statement, as is the second half of a refresh."})
 			return err
 		}); err != nil {
 			return err
@@ -297,7 +298,7 @@ func halves(r *Run, c *galera) error {
 		rows = append(rows, row)
 	}
 	r.Add(Section{Title: "Transactions of a host's that were committed by half", Rows: rows, Text: `12 callers at three nodes change one row, read it with an argument and insert another, in a transaction of database/sql
-(as hosts have them with WithTx). What was inserted without the change is half a transaction.`})
+(as hosts have them with WithTx). What was inserted without the change is half a transaction: the server aborted it while the driver prepared the SELECT, and did not say so.`})
 	return nil
 }
 

@@ -76,7 +76,8 @@ func stalls(r *Run, c *galera) error {
 		rows = append(rows, row)
 	}
 	r.Add(Section{Title: "How long the others stand still when a node is silent", Rows: rows, Text: `Four callers register at each of the two other nodes, with the recommended DSN and a pause of 20 ms between their calls. The figure is the longest time between two writes that were acknowledged
-at either of them, median of the rounds. A node that was stopped is told to go on, under the same load; one that was killed is started again without any.`})
+at either of them, median of the rounds. A node that was stopped is told to go on, under the same load; one that was killed is started again without any. A write has to reach all nodes, so all wait until the silent one answers or is left out:
+after evs.suspect_timeout, looked at each half second, and another second until the others have agreed.`})
 	return nil
 }
 
@@ -261,6 +262,6 @@ func stopped(r *Run, c *galera) error {
 		}
 		rows = append(rows, Figure(a.name, text))
 	}
-	r.Add(Section{Title: "How long a caller waits at a node that is stopped", Rows: rows, Text: "Until there is an error: of the library's calls it is ErrUnavailable (503)."})
+	r.Add(Section{Title: "How long a caller waits at a node that is stopped", Rows: rows, Text: "Until there is an error: of the library's calls it is ErrUnavailable (503). They end by themselves, a read after 5 s and a write after 10 s, whatever the DSN says."})
 	return nil
 }
