@@ -32,6 +32,7 @@ gosec: ## one more look for known mistakes
 cluster-test: ## the MySQL store and the program on Galera clusters of three nodes, which it starts itself, and kills
 	@./.ci/install-databases cluster
 	USERAPI_TEST_CLUSTER=1 go test -count 1 -p 1 -run Cluster -timeout 10m ./store/mysql ./cmd/userapi
+	cd bench && USERAPI_TEST_CLUSTER=1 go test -count 1 -run TestShort/cluster -timeout 5m .
 
 # Half an hour on two quiet cores; another sample by another seed. What survives wants a test, or is no defect.
 mutate: ## break one thing at a time where it matters most, and see which defects no test notices

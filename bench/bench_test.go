@@ -24,6 +24,9 @@ func TestMain(m *testing.M) {
 func TestShort(t *testing.T) {
 	for _, p := range parts() {
 		t.Run(p.Name, func(t *testing.T) {
+			if p.Ready != nil && os.Getenv("USERAPI_TEST_CLUSTER") == "" {
+				t.Skip("it needs more than other tests: USERAPI_TEST_CLUSTER is not set")
+			}
 			dir := t.TempDir()
 			if err := measure(t.Context(), p.Name, dir, 1, time.Millisecond, true); err != nil {
 				t.Fatal(err)

@@ -40,11 +40,8 @@ func runImport(r *Run) error {
 		if err != nil {
 			return err
 		}
-		flag := "mysql:" + d.dsn
-		if d.file != "" {
-			flag = "sqlite:" + d.file
-		}
-		if err := d.moveIn(r, program, flag); err != nil {
+		flag := map[string]string{"sqlite": "sqlite:" + d.file, "mysql": "mysql:" + d.dsn, "pgx": d.dsn}
+		if err := d.moveIn(r, program, flag[d.driver]); err != nil {
 			return err
 		}
 	}

@@ -23,10 +23,11 @@ type Part struct {
 	Title string
 	Intro string // what is measured and how, in a paragraph or two
 	Run   func(*Run) error
+	Ready func() error // nil, or what is missing on this machine: then the part runs only where it is named
 }
 
 func parts() []Part {
-	return []Part{tokensPart, hashPart, listsPart, writesPart, importPart, nodesPart}
+	return []Part{tokensPart, hashPart, listsPart, writesPart, importPart, nodesPart, clusterPart}
 }
 
 func main() {
@@ -67,6 +68,12 @@ func measure(ctx context.Context, names, out string, rounds int, slice time.Dura
 		known = append(known, p.Name)
 		if names != "" && !wanted[p.Name] {
 			continue
+		}
+		if p.Ready != nil && names == "" {
+			if err := p.Ready(); err != nil {
+				log.Printf("%s is left out: %v", p.Name, err)
+				continue
+			}
 		}
 		delete(wanted, p.Name)
 		run := &Run{Context: ctx, Short: short, Rounds: rounds, Slice: slice, began: time.Now()}

@@ -202,9 +202,15 @@ func (s Section) table() string {
 	for _, r := range s.Rows {
 		below(r.Name, r.Note)
 	}
-	for _, r := range s.Rows {
-		if r.missed {
-			below("Not reached: "+r.Name, r.Why)
+	var names []string // of one reason
+	for i, r := range s.Rows {
+		if !r.missed {
+			continue
+		}
+		names = append(names, r.Name)
+		if next := slices.IndexFunc(s.Rows[i+1:], func(r Row) bool { return r.missed }); next < 0 || s.Rows[i+1+next].Why != r.Why {
+			below("Not reached: "+strings.Join(names, "; "), r.Why)
+			names = nil
 		}
 	}
 	return strings.TrimRight(b.String(), "\n") + "\n"
@@ -248,7 +254,7 @@ func machine(p Part, r *Run) string {
 var compared = []string{
 	"github.com/golang-jwt/jwt/v5", "github.com/go-chi/jwtauth/v5", "github.com/lestrrat-go/jwx/v2", "github.com/auth0/go-jwt-middleware/v2",
 	"gopkg.in/go-jose/go-jose.v2", "github.com/appleboy/gin-jwt/v2", "github.com/golang-jwt/jwt/v4", "github.com/gin-gonic/gin", "github.com/alexedwards/scs/v2",
-	"golang.org/x/crypto", "modernc.org/sqlite", "github.com/mattn/go-sqlite3", "github.com/go-sql-driver/mysql", "github.com/jmoiron/sqlx",
+	"golang.org/x/crypto", "modernc.org/sqlite", "github.com/mattn/go-sqlite3", "github.com/go-sql-driver/mysql", "github.com/jackc/pgx/v5", "github.com/jmoiron/sqlx",
 }
 
 func modules() []string {

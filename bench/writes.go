@@ -17,7 +17,7 @@ import (
 var writesPart = Part{
 	Name: "writes", Title: "Refreshes, registrations and top-ups of the feed",
 	Intro: `Refreshes run against a database of a million users and sessions, registrations against one of 10,000. Every commit is on the disk before
-it is answered (SQLite: synchronous=FULL; MariaDB: innodb-flush-log-at-trx-commit=1), for us and for the limit alike. [statements.md](statements.md) tells how
+it is answered (SQLite: synchronous=FULL; MariaDB: innodb-flush-log-at-trx-commit=1; PostgreSQL: its defaults), for us and for the limit alike. [statements.md](statements.md) tells how
 often a request asks the database.`,
 	Run: runWrites,
 }
@@ -94,7 +94,7 @@ func refreshes(r *Run, d *database) error {
 		if err != nil {
 			return err
 		}
-		update, err := d.db.Prepare(`UPDATE userapi_sessions SET counter = counter + 1, rotated_at = ?, last_seen_at = ?, address = ?, user_agent = ? WHERE id = ? AND counter = ?`)
+		update, err := d.db.Prepare(d.places(`UPDATE userapi_sessions SET counter = counter + 1, rotated_at = ?, last_seen_at = ?, address = ?, user_agent = ? WHERE id = ? AND counter = ?`))
 		if err != nil {
 			return err
 		}
@@ -160,7 +160,7 @@ func (d *database) unhindered(r *Run, api *userapi.API) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }()
-	if _, err := tx.ExecContext(r, `UPDATE userapi_sessions SET counter = counter + 1 WHERE id = ?`, held.session); err != nil {
+	if _, err := tx.ExecContext(r, d.places(`UPDATE userapi_sessions SET counter = counter + 1 WHERE id = ?`), held.session); err != nil {
 		return err
 	}
 	refresh := func(l *login, within time.Duration) error {
@@ -185,9 +185,9 @@ func registrations(r *Run, d *database) error {
 	if err != nil {
 		return err
 	}
-	insert, err := d.db.Prepare(`INSERT INTO userapi_users (id, customer_id, email, email_key, username, username_key, phone, verified_phone, name, first_name, last_name, name_key,
+	insert, err := d.db.Prepare(d.places(`INSERT INTO userapi_users (id, customer_id, email, email_key, username, username_key, phone, verified_phone, name, first_name, last_name, name_key,
 		active, email_verified, phone_verified, password_hash, must_change, epoch, version, login_count, last_login, created_at, updated_at)
-		VALUES (?, ?, ?, ?, '', NULL, '', NULL, ?, '', '', ?, 1, 0, 0, ?, 0, 1, 1, 0, NULL, ?, ?)`)
+		VALUES (?, ?, ?, ?, '', NULL, '', NULL, ?, '', '', ?, 1, 0, 0, ?, 0, 1, 1, 0, NULL, ?, ?)`))
 	if err != nil {
 		return err
 	}

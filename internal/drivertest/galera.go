@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strconv"
@@ -21,17 +22,45 @@ type Cluster struct {
 // provider is where distributions put the library that replicates.
 var provider = []string{"/usr/lib/galera/libgalera_smm.so", "/usr/lib64/galera-4/libgalera_smm.so", "/usr/lib64/galera/libgalera_smm.so"}
 
-// NewCluster starts a cluster of n nodes, within some five seconds for each. Stop ends it.
-func NewCluster(n int) (_ *Cluster, err error) {
-	library := ""
-	for _, path := range provider {
-		if _, err := os.Stat(path); err == nil {
-			library = path
-			break
+// What Provider may be: how soon the others go on without a node that is silent.
+const (
+	// SoonWithout leaves a node out that is silent for two seconds, and one that is away for five has left.
+	SoonWithout = "evs.keepalive_period=PT0.5S;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT5S;evs.inactive_check_period=PT0.5S"
+	// DefaultWithout is Galera's own.
+	DefaultWithout = "evs.keepalive_period=PT1S;evs.suspect_timeout=PT5S;evs.inactive_timeout=PT15S;evs.inactive_check_period=PT0.5S"
+)
+
+// ClusterSettings are what nodes are started with, beside their addresses.
+type ClusterSettings struct {
+	Provider string   // options of the library that replicates, separated by semicolons
+	Server   []string // arguments of the server
+}
+
+// NewCluster starts a cluster of n nodes for tests, within some five seconds for each. Stop ends it.
+func NewCluster(n int) (*Cluster, error) {
+	return StartCluster(n, ClusterSettings{Provider: SoonWithout + ";gcache.size=64M", Server: []string{"--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=128M"}})
+}
+
+// ClusterLibrary is where the library that replicates is, or says what is missing for a cluster.
+func ClusterLibrary() (string, error) {
+	for _, program := range []string{"mariadbd", "mariadb-install-db", "rsync"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return "", fmt.Errorf("a cluster needs the packages mariadb-server, galera-4 and rsync: %w", err)
 		}
 	}
-	if library == "" {
-		return nil, fmt.Errorf("a cluster needs the package galera-4: none of %s is there", strings.Join(provider, ", "))
+	for _, path := range provider {
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("a cluster needs the package galera-4: none of %s is there", strings.Join(provider, ", "))
+}
+
+// StartCluster is NewCluster with settings of the caller's.
+func StartCluster(n int, with ClusterSettings) (_ *Cluster, err error) {
+	library, err := ClusterLibrary()
+	if err != nil {
+		return nil, err
 	}
 	c := &Cluster{}
 	if c.dir, err = os.MkdirTemp("", "userapi-galera-"); err != nil {
@@ -60,15 +89,14 @@ func NewCluster(n int) (_ *Cluster, err error) {
 		if err != nil {
 			return nil, err
 		}
-		m := &MariaDB{dir: filepath.Join(c.dir, fmt.Sprint("node", i)), keep: true, args: []string{
-			"--innodb-flush-log-at-trx-commit=2", "--innodb-buffer-pool-size=128M", "--binlog-format=ROW", "--innodb-autoinc-lock-mode=2",
+		m := &MariaDB{dir: filepath.Join(c.dir, fmt.Sprint("node", i)), keep: true, args: append([]string{
+			"--binlog-format=ROW", "--innodb-autoinc-lock-mode=2",
 			"--wsrep-on=ON", "--wsrep-provider=" + library, "--wsrep-cluster-name=userapi", "--wsrep-node-name=" + fmt.Sprint("node", i),
 			"--wsrep-cluster-address=gcomm://" + strings.Join(members, ","), "--wsrep-node-address=127.0.0.1",
-			// A node that is silent for two seconds is left out, and one that is away for five has left.
-			fmt.Sprintf("--wsrep-provider-options=base_host=127.0.0.1;base_port=%d;gmcast.listen_addr=tcp://127.0.0.1:%d;ist.recv_addr=127.0.0.1:%d;"+
-				"evs.keepalive_period=PT0.5S;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT5S;evs.inactive_check_period=PT0.5S;gcache.size=64M", c.ports[i], c.ports[i], incremental),
+			fmt.Sprintf("--wsrep-provider-options=base_host=127.0.0.1;base_port=%d;gmcast.listen_addr=tcp://127.0.0.1:%d;ist.recv_addr=127.0.0.1:%d;%s",
+				c.ports[i], c.ports[i], incremental, with.Provider),
 			"--wsrep-sst-method=rsync", fmt.Sprintf("--wsrep-sst-receive-address=127.0.0.1:%d", whole),
-		}}
+		}, with.Server...)}
 		if err := m.home(); err != nil {
 			return nil, err
 		}
