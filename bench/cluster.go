@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,14 +54,9 @@ var serverArgs = []string{"--innodb-flush-log-at-trx-commit=1", "--innodb-buffer
 // galera is the running cluster with pools on its nodes.
 type galera struct {
 	*drivertest.Cluster
-	*filledNames
-	pools map[string]*database
-}
-
-// filledNames are those of new accounts, and the customers they are of.
-type filledNames struct {
-	number    atomic.Int64
-	customers []string // 64
+	pools     map[string]*database
+	customers []string     // 64
+	number    atomic.Int64 // of new accounts
 }
 
 func startGalera(r *Run) (*galera, error) {
@@ -69,7 +65,7 @@ func startGalera(r *Run) (*galera, error) {
 		return nil, err
 	}
 	r.Cleanup(cluster.Stop)
-	c := &galera{cluster, &filledNames{customers: others()[:64]}, map[string]*database{}}
+	c := &galera{Cluster: cluster, pools: map[string]*database{}, customers: others()[:64]}
 	if err := runAt(c.Nodes[0], "CREATE DATABASE "+galeraName); err != nil {
 		return nil, err
 	}
@@ -207,11 +203,11 @@ func (c *galera) even(r *Run) error {
 }
 
 // newcomer is somebody who registers with a hash made elsewhere.
-func (f *filledNames) newcomer(customer string) userapi.NewUser {
-	return userapi.NewUser{Username: fmt.Sprintf("new%d", f.number.Add(1)), Name: "Ada Lovelace", PasswordHash: someHash, Active: true, CustomerID: customer}
+func (c *galera) newcomer(customer string) userapi.NewUser {
+	return userapi.NewUser{Username: fmt.Sprintf("new%d", c.number.Add(1)), Name: "Ada Lovelace", PasswordHash: someHash, Active: true, CustomerID: customer}
 }
 
-func (f *filledNames) anyCustomer() string { return f.customers[rand.IntN(len(f.customers))] }
+func (c *galera) anyCustomer() string { return c.customers[rand.IntN(len(c.customers))] }
 
 // under runs a write load at all nodes while work runs: registrations by a few callers, one after the other.
 func (c *galera) under(r *Run, writers int, work func() error) error {
@@ -244,8 +240,7 @@ type turn struct {
 	begin   func() error // untimed
 	do      func(worker int) error
 	status  func(names ...string) float64
-	against *turn
-	note    string
+	against *turn // nil = the first
 
 	ns, tries, conflicts, took []float64
 	refused                    int
@@ -255,7 +250,7 @@ type turn struct {
 func (c *galera) turns(r *Run, s Section, callers int, cases []*turn) error {
 	rounds := max(1, r.Rounds/20)
 	lasts := time.Duration(r.Few(500, 30)) * time.Millisecond
-	order := append([]*turn(nil), cases...)
+	order := slices.Clone(cases)
 	for range rounds {
 		rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 		for _, t := range order {
@@ -321,7 +316,7 @@ func (t *turn) measure(callers int, lasts time.Duration) error {
 }
 
 func (t *turn) row(first *turn) Row {
-	row := Row{Name: t.name, Median: median(t.ns), Allocs: -1, Bytes: -1, CPU: -1, Note: t.note}
+	row := Row{Name: t.name, Median: median(t.ns), Allocs: -1, Bytes: -1, CPU: -1}
 	row.Value = fmt.Sprintf("a call %s, p99 %s", span(median(t.took)), span(quantile(t.took, 0.99)))
 	if tries := median(t.tries); tries > 0 {
 		row.Value += fmt.Sprintf("; %.2f transactions, %.3g conflicts in 100", tries, median(t.conflicts))

@@ -7,7 +7,7 @@
 // Nothing rests on a session: no lock, setting or prepared statement of ours outlives its transaction. So a pooler that gives each
 // transaction another session (PgBouncer: pool_mode = transaction) may stand between, if the driver prepares nothing either: with pgx add
 // default_query_exec_mode=exec to the URL, with lib/pq binary_parameters=yes (and ignore_startup_parameters = extra_float_digits to
-// PgBouncer's settings).
+// PgBouncer's settings). Leave plan_cache_mode at auto: a plan that is made without the arguments can make a page of users a hundred times slower.
 package postgres
 
 import (
