@@ -107,7 +107,7 @@ func (*countless) TakeLimits(context.Context, time.Time, []LimitTake) (time.Dura
 // Attempts on one account are judged one by one, those from one address a quarter of its budget at a time: or a burst of right
 // passwords would be refused for attempts that are merely under way, and a burst of wrong ones would take all hash workers.
 func TestTake_J05_how_many_attempts_are_under_way(t *testing.T) {
-	api, err := New(Config{Store: &countless{}, Secret: testSecret, Password: PasswordPolicy{QueueTimeout: 20 * time.Millisecond}})
+	api, err := New(Config{Store: &countless{}, Secret: testSecret, Password: PasswordPolicy{QueueTimeout: 300 * time.Millisecond}})
 	require.NoError(t, err)
 	from := Anonymous().From("192.0.2.1", "")
 	take := func(actor Actor, account string) (taken, error) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -31,7 +32,8 @@ const (
 	connectWithin = 5 * time.Second
 
 	serverConns    = 32
-	serverConnLife = 4 * time.Minute // below the idle limits of usual proxies and servers
+	serverConnLife = 4 * time.Minute  // below the idle limits of usual proxies and servers
+	serverConnIdle = 30 * time.Second // below what mysqlSession allows
 )
 
 // Database is the flag every command has.
@@ -150,6 +152,13 @@ func (d *database) openFile(create bool) error {
 	return nil
 }
 
+// mysqlSession has the server end what nobody waits for any more, with its locks: where the network is gone it does not learn that. MySQL does not know
+// the last setting, and takes it for a comment.
+var mysqlSession = map[string]string{
+	"wait_timeout":             "60",
+	"innodb_lock_wait_timeout": "10 /*M!100300 , idle_write_transaction_timeout = 5 */",
+}
+
 func (d *database) openMySQL(dsn string, log *slog.Logger) error {
 	nodes, err := mysql.ParseNodes(dsn)
 	if err != nil {
@@ -159,6 +168,15 @@ func (d *database) openMySQL(dsn string, log *slog.Logger) error {
 		// The driver would write plain text to standard error.
 		node.Logger = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 		node.Timeout = cmp.Or(node.Timeout, connectWithin)
+		node.Params = maps.Clone(node.Params)
+		for name, value := range mysqlSession {
+			if _, given := node.Params[name]; !given {
+				if node.Params == nil {
+					node.Params = map[string]string{}
+				}
+				node.Params[name] = value
+			}
+		}
 	}
 	connector, err := mysql.NewNodes(nodes...)
 	if err != nil {
@@ -188,6 +206,7 @@ func (d *database) limitConns() {
 	d.pool.SetMaxOpenConns(serverConns)
 	d.pool.SetMaxIdleConns(serverConns)
 	d.pool.SetConnMaxLifetime(serverConnLife)
+	d.pool.SetConnMaxIdleTime(serverConnIdle)
 }
 
 // postgresConfig reads what is behind "postgres:": a URL, or the rest of the one that the flag is. The driver's own words may repeat a part

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -161,4 +163,53 @@ func TestMariaDBDiesAndComesBack(t *testing.T) {
 	code, _, stderr := p.run(t, "", "user", "list", "--db", "mysql:root:canary@tcp(127.0.0.1:1)/x")
 	assert.Equal(t, 1, code)
 	assert.Contains(t, stderr, "MySQL database x")
+}
+
+// The pool opens connections of its own accord, without the deadline of any caller: a server that takes them and says nothing may not hold it up.
+func TestServerThatSaysNothing(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	for _, flag := range []string{"mysql:root@tcp(" + l.Addr().String() + ")/x", "postgres://x@" + l.Addr().String() + "/x?sslmode=disable"} {
+		t.Run(flag[:5], func(t *testing.T) {
+			t.Parallel()
+			d, err := Database{DB: flag}.describe()
+			require.NoError(t, err)
+			kind, rest, _ := strings.Cut(flag, ":")
+			if kind == "mysql" {
+				err = d.openMySQL(rest, slog.New(slog.DiscardHandler))
+			} else {
+				err = d.openPostgres(rest)
+			}
+			require.NoError(t, err)
+			t.Cleanup(func() { d.pool.Close() })
+			answered := make(chan error, 1)
+			go func() { answered <- d.pool.Ping() }()
+			select {
+			case err := <-answered:
+				assert.Error(t, err)
+			case <-time.After(4 * connectWithin):
+				assert.Fail(t, "it waits for ever")
+			}
+		})
+	}
+}
+
+// What the server is told on every connection, so that it ends by itself what a lost client has left.
+func TestMariaDBSessionsEnd(t *testing.T) {
+	m, err := drivertest.Shared()
+	require.NoError(t, err)
+	t.Cleanup(m.Stop)
+	d, err := Database{DB: newDatabase(t, m)}.open(t.Context(), slog.New(slog.DiscardHandler), false)
+	require.NoError(t, err)
+	t.Cleanup(func() { d.pool.Close() })
+	var version string
+	var idle, waits, held int
+	require.NoError(t, d.pool.QueryRow("SELECT VERSION(), @@wait_timeout, @@innodb_lock_wait_timeout").Scan(&version, &idle, &waits))
+	assert.Equal(t, []int{60, 10}, []int{idle, waits})
+	if strings.Contains(version, "MariaDB") {
+		require.NoError(t, d.pool.QueryRow("SELECT @@idle_write_transaction_timeout").Scan(&held))
+		assert.Equal(t, 5, held)
+	}
 }

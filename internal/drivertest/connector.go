@@ -25,6 +25,7 @@ const (
 	AfterCommit         // the server commits, but the answer is lost
 	DuringCommit        // it breaks, and the server commits 300 ms later
 	RefusedCommit       // the server answers with a deadlock and rolls back
+	SilentCommit        // the server never sees it, and does not learn that the connection is gone
 )
 
 // Connector opens connections that write down what they are asked, and that break once when they are told to.
@@ -184,6 +185,9 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 			_, _ = exec(context.Background(), query)
 			c.Conn.Close()
 		}()
+		return nil, c.c.lost
+	case SilentCommit:
+		c.gone = true
 		return nil, c.c.lost
 	case RefusedCommit:
 		_, _ = exec(ctx, "ROLLBACK")

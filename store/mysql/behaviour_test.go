@@ -123,6 +123,25 @@ func TestLostCommits(t *testing.T) { drivertest.LostCommits(t, breakable) }
 
 func TestLostCommitsOfChallenges(t *testing.T) { drivertest.LostCommitsOfChallenges(t, breakable) }
 
+// Where the network is gone nobody tells the server: what it waits to hear of ends by itself, early enough to be repeated, where the host
+// asks for it.
+func TestTransactionThatNobodyEnds(t *testing.T) {
+	config := server.Database(t)
+	config.Params = map[string]string{"idle_write_transaction_timeout": "5"}
+	c := drivertest.Wrap(t, "mysql", config.FormatDSN())
+	db := c.Pool(t)
+	var version string
+	if require.NoError(t, drivertest.Open(t, server.Config("")).QueryRow("SELECT VERSION()").Scan(&version)); !strings.Contains(version, "MariaDB") {
+		t.Skip("MySQL has no such setting")
+	}
+	st := mysql.New(db)
+	require.NoError(t, st.Migrate(t.Context()))
+	require.NoError(t, st.InsertCustomer(t.Context(), drivertest.Customer("c")))
+	c.Break(drivertest.SilentCommit)
+	require.NoError(t, st.InsertUser(t.Context(), insert("u")))
+	assert.True(t, c.Broke())
+}
+
 // An event's id that is used twice is a defect of the caller, never taken for success.
 func TestEventTwice(t *testing.T) {
 	st := migrated(t, server.Database(t))

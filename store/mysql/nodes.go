@@ -87,8 +87,8 @@ func ParseNodes(dsn string) ([]*mysql.Config, error) {
 	return configs, nil
 }
 
-// NewNodes connects by these configurations, the preferred one first. With more than one, Config.Timeout bounds the whole of connecting to a
-// node, with all addresses of its name and the handshake (default 1 s). Config.Logger is told when a node fails and when it serves again. An
+// NewNodes connects by these configurations, the preferred one first. Config.Timeout bounds the whole of connecting to a node, with all
+// addresses of its name and the handshake; 0 is no bound for one node, and 1 s for more. Config.Logger is told when a node fails and when it serves again. An
 // error names what is wrong with a configuration.
 func NewNodes(configs ...*mysql.Config) (*Nodes, error) {
 	if len(configs) == 0 {
@@ -97,9 +97,9 @@ func NewNodes(configs ...*mysql.Config) (*Nodes, error) {
 	n := &Nodes{}
 	for _, given := range configs {
 		config := given.Clone()
-		at := &node{address: config.Addr, within: connectWithin, wait: "7", alone: len(configs) == 1, log: config.Logger, looking: make(chan struct{}, 1)}
-		if config.Timeout > 0 {
-			at.within = config.Timeout
+		at := &node{address: config.Addr, within: max(config.Timeout, 0), wait: "7", alone: len(configs) == 1, log: config.Logger, looking: make(chan struct{}, 1)}
+		if !at.alone {
+			at.within = cmp.Or(at.within, connectWithin)
 		}
 		for name, value := range config.Params {
 			if strings.TrimPrefix(strings.TrimPrefix(strings.ToLower(name), "@@"), "session.") == syncWait {
@@ -183,9 +183,9 @@ func (n *Nodes) better(at *node) bool {
 type node struct {
 	address   string
 	connector driver.Connector
-	within    time.Duration
-	alone     bool   // there is no other to go to
-	wait      string // value of wsrep_sync_wait
+	within    time.Duration // 0 = as long as it takes
+	alone     bool          // there is no other to go to
+	wait      string        // value of wsrep_sync_wait
 	log       mysql.Logger
 
 	failure    atomic.Pointer[failure] // nil = it serves, as far as is known
@@ -207,7 +207,7 @@ func (at *node) rank() int {
 // connect opens a connection to a node that serves, and takes down what it learns of the node.
 func (at *node) connect(caller context.Context) (mysqlConn, error) {
 	ctx := caller
-	if !at.alone {
+	if at.within > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(caller, at.within)
 		defer cancel()
@@ -330,7 +330,7 @@ func (at *node) look(ctx context.Context) error {
 
 func (at *node) lookNow() {
 	defer func() { <-at.looking }()
-	ctx, cancel := context.WithTimeout(context.Background(), at.within)
+	ctx, cancel := context.WithTimeout(context.Background(), cmp.Or(at.within, connectWithin))
 	defer cancel()
 	if c, err := at.connect(ctx); err == nil {
 		c.Close()

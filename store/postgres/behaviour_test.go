@@ -138,6 +138,16 @@ func TestLostCommits(t *testing.T) { drivertest.LostCommits(t, breakable) }
 
 func TestLostCommitsOfChallenges(t *testing.T) { drivertest.LostCommitsOfChallenges(t, breakable) }
 
+// Where the network is gone nobody tells the server: what it waits to hear of ends by itself, early enough to be repeated.
+func TestTransactionThatNobodyEnds(t *testing.T) {
+	c := drivertest.Wrap(t, "pgx", server.Database(t))
+	st := migrated(t, c.Pool(t))
+	require.NoError(t, st.InsertCustomer(t.Context(), drivertest.Customer("c")))
+	c.Break(drivertest.SilentCommit)
+	require.NoError(t, st.InsertUser(t.Context(), insert("u")))
+	assert.True(t, c.Broke())
+}
+
 // An event's id that is used twice is a defect of the caller, never taken for success.
 func TestEventTwice(t *testing.T) {
 	st := migrated(t, open(t, server.Database(t)))

@@ -85,11 +85,16 @@ var dialect = sqlstore.Dialect{
 	Stale:    true,
 }
 
-// begin does not take the host's isolation level: guards need to see what was committed while they waited for a row.
+// begin does not take the host's isolation level: guards need to see what was committed while they waited for a row. Where the network is gone
+// the server does not learn that nobody waits for a transaction any more, whose locks all nodes would wait for. So it ends one that hears nothing,
+// and a statement that takes longer than any caller waits: of those that queue for a row each would get it, and keep it.
 func begin(ctx context.Context, c *sql.Conn) error {
-	_, err := c.ExecContext(ctx, "BEGIN ISOLATION LEVEL READ COMMITTED")
+	_, err := c.ExecContext(ctx, beginWrite)
 	return err
 }
+
+var beginWrite = fmt.Sprintf("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = %d; SET LOCAL statement_timeout = %d",
+	(userapi.WriteDeadline / 2).Milliseconds(), userapi.WriteDeadline.Milliseconds())
 
 // answer is an error of the server's, in either driver.
 type answer interface {
