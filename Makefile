@@ -9,7 +9,7 @@ help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 test: databases ## all tests, with the race detector
-	go test -race ./...
+	go test -race -timeout 20m ./...
 	cd networktest && go test -race -parallel 8 .
 
 check: ## formatting, vet, staticcheck, tidy modules
