@@ -109,7 +109,8 @@ func freePort() (int, error) {
 
 // Start starts a private server that was killed, on the same data and port.
 func (m *MariaDB) Start() error {
-	args := append([]string{"mariadbd", "--no-defaults", "--datadir=" + m.data(), "--socket=" + filepath.Join(m.dir, "s"),
+	// Each has its own tmpdir: what others have there a server removes when it starts.
+	args := append([]string{"mariadbd", "--no-defaults", "--datadir=" + m.data(), "--socket=" + filepath.Join(m.dir, "s"), "--tmpdir=" + m.dir,
 		"--port=" + strconv.Itoa(m.port), "--bind-address=127.0.0.1", "--user=" + m.account(), "--skip-name-resolve", "--max-connections=500"}, m.args...)
 	var err error
 	if m.server, err = lease(m.dir, nil, syscall.SIGKILL, args...); err != nil {
