@@ -81,7 +81,7 @@ func (m *MariaDB) begin() (err error) {
 		}
 	}
 	if _, err := os.Stat(m.data()); err != nil {
-		out, err := exec.Command("mariadb-install-db", "--no-defaults", "--datadir="+m.data(), "--user="+m.account(),
+		out, err := exec.Command("mariadb-install-db", "--no-defaults", "--datadir="+m.data(), "--tmpdir="+m.dir, "--user="+m.account(),
 			"--auth-root-authentication-method=normal", "--skip-test-db").CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("mariadb-install-db: %w\n%s", err, out)
