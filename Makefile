@@ -3,14 +3,14 @@
 
 export PATH := $(PATH):/usr/sbin
 
-.PHONY: help test check bench gosec mutate timing databases cluster-test
+.PHONY: help test check bench gosec mutate timing databases cluster-test network-test
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 test: databases ## all tests, with the race detector
 	go test -race -timeout 20m ./...
-	cd networktest && go test -race -parallel 8 .
+	cd networktest && go test -race ./...
 
 check: ## formatting, vet, staticcheck, tidy modules
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt -w ."; exit 1; }
@@ -33,6 +33,10 @@ cluster-test: ## the MySQL store and the program on Galera clusters of three nod
 	@./.ci/install-databases cluster
 	USERAPI_TEST_CLUSTER=1 go test -count 1 -p 1 -run Cluster -timeout 10m ./store/mysql ./cmd/userapi
 	cd bench && USERAPI_TEST_CLUSTER=1 go test -count 1 -run TestShort/cluster -timeout 5m .
+
+# Part of test, but for the figures that it prints.
+network-test: databases ## the SQL stores behind a network that stalls, cuts and loses what it carries
+	cd networktest && go test -race -count 1 -v ./...
 
 # Half an hour on two quiet cores; another sample by another seed. What survives wants a test, or is no defect.
 mutate: ## break one thing at a time where it matters most, and see which defects no test notices

@@ -45,7 +45,8 @@ type Store struct{ *core }
 var _ userapi.Store = (*Store)(nil)
 
 // New makes a Store. The host keeps db and closes it after the last use of the Store. The Store prepares what it reads,
-// at most 64 statements on each connection.
+// at most 64 statements on each connection. Give the data source name timeout and readTimeout: without them the pool may wait for
+// ever for a server that takes a connection and says nothing. docs/network.md tells what else helps where networks fail.
 func New(db *sql.DB) *Store {
 	return &Store{sqlstore.New(db, dialect)}
 }

@@ -8,6 +8,8 @@
 // transaction another session (PgBouncer: pool_mode = transaction) may stand between, if the driver prepares nothing either: with pgx add
 // default_query_exec_mode=exec to the URL, with lib/pq binary_parameters=yes (and ignore_startup_parameters = extra_float_digits to
 // PgBouncer's settings). Leave plan_cache_mode at auto: a plan that is made without the arguments can make a page of users a hundred times slower.
+//
+// Where a network may stall take pgx: lib/pq ends no read when the deadline of its call has passed.
 package postgres
 
 import (
@@ -45,7 +47,8 @@ type Store struct{ *core }
 var _ userapi.Store = (*Store)(nil)
 
 // New makes a Store. The host keeps db and closes it after the last use of the Store. A connection is a process of the server: limit them
-// (SetMaxOpenConns), and keep as many idle (SetMaxIdleConns), or they are opened anew for every burst.
+// (SetMaxOpenConns), and keep as many idle (SetMaxIdleConns), or they are opened anew for every burst. Give the URL connect_timeout: without
+// it the pool may wait for ever for a server that takes a connection and says nothing.
 func New(db *sql.DB) *Store {
 	return &Store{sqlstore.New(db, dialect)}
 }
