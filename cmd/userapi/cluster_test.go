@@ -372,7 +372,8 @@ func TestClusterOfInstances(t *testing.T) {
 	nodes, err := drivertest.NewCluster(3)
 	require.NoError(t, err)
 	t.Cleanup(nodes.Stop)
-	config := nodes.Nodes[0].Database(t)
+	databases := nodes.Database(t)
+	name := databases[0].DBName
 	c := &clients{
 		t: t, answers: map[string]int{}, longest: map[string]time.Duration{}, ended: make(chan endedToken, 1000), accounts: map[string]*account{},
 	}
@@ -381,20 +382,17 @@ func TestClusterOfInstances(t *testing.T) {
 	for i := range nodes.Nodes {
 		var list []string
 		for j := range nodes.Nodes {
-			list = append(list, nodes.Nodes[(i+j)%3].Config("").Addr)
+			list = append(list, databases[(i+j)%3].Addr)
 		}
 		outbox := fmt.Sprintf("outbox-%d.jsonl", i)
 		c.outboxes = append(c.outboxes, filepath.Join(p.dir, outbox))
-		p := p.with("USERAPI_DB=mysql:root@tcp("+strings.Join(list, ",")+")/"+config.DBName, "USERAPI_OUTBOX="+outbox)
-		require.Eventually(t, func() bool { // the node may be a moment behind
-			return drivertest.Open(t, nodes.Nodes[i].Config(config.DBName)).PingContext(t.Context()) == nil
-		}, 10*time.Second, 20*time.Millisecond)
+		p := p.with("USERAPI_DB=mysql:root@tcp("+strings.Join(list, ",")+")/"+name, "USERAPI_OUTBOX="+outbox)
 		c.instances = append(c.instances, p.launch(t, "--dev", "--limits", "off", "--registration", "open")) // all make the tables at once
 	}
 	for _, s := range c.instances {
 		s.ready()
 	}
-	p.with("USERAPI_DB=mysql:"+config.FormatDSN()).ok(t, "", "role", "add", "editor")
+	p.with("USERAPI_DB=mysql:"+databases[0].FormatDSN()).ok(t, "", "role", "add", "editor")
 	c.admin = c.instances[0].login("admin", canary)
 
 	load, stop := context.WithCancel(t.Context())
@@ -430,7 +428,7 @@ func TestClusterOfInstances(t *testing.T) {
 		return nil
 	}
 	again := func(i, n int) error {
-		return wrapped(nodes.Nodes[i].Start(), func() error { return nodes.Synced(i, n) })
+		return inTurn(nodes.Nodes[i].Start(), func() error { return nodes.Synced(i, n) })
 	}
 	phase("all nodes", 5*time.Second, nodes.Nodes[2].Kill)
 	phase("one of three is dead", 8*time.Second, func() error { return again(2, 3) })
@@ -438,12 +436,12 @@ func TestClusterOfInstances(t *testing.T) {
 	phase("another is dead", 8*time.Second, func() error { return again(0, 3) })
 	phase("it is back, too", 4*time.Second, func() error { return nodes.Nodes[1].Signal(syscall.SIGSTOP) })
 	phase("a third says nothing", 9*time.Second, func() error {
-		return wrapped(nodes.Nodes[1].Signal(syscall.SIGCONT), func() error { return nodes.Synced(1, 3) })
+		return inTurn(nodes.Nodes[1].Signal(syscall.SIGCONT), func() error { return nodes.Synced(1, 3) })
 	})
-	phase("it speaks again", 4*time.Second, func() error { return wrapped(nodes.Nodes[0].Kill(), nodes.Nodes[1].Kill) })
-	phase("two are dead, the third serves nobody", 7*time.Second, func() error { return wrapped(ready(503), func() error { return nodes.Restore(2) }) })
+	phase("it speaks again", 4*time.Second, func() error { return inTurn(nodes.Nodes[0].Kill(), nodes.Nodes[1].Kill) })
+	phase("two are dead, the third serves nobody", 7*time.Second, func() error { return inTurn(ready(503), func() error { return nodes.Restore(2) }) })
 	phase("the third serves alone", 5*time.Second, func() error {
-		return wrapped(ready(200), func() error { return wrapped(again(0, 2), func() error { return again(1, 3) }) })
+		return inTurn(ready(200), func() error { return inTurn(again(0, 2), func() error { return again(1, 3) }) })
 	})
 	phase("all are back", 5*time.Second, func() error { return ready(200) })
 	stop()
@@ -466,12 +464,12 @@ func TestClusterOfInstances(t *testing.T) {
 		assert.NotContains(t, s.out.String(), `"status":500`)
 		assert.Empty(t, s.stderr.String())
 	}
-	c.compare(nodes, config.DBName)
+	c.compare(nodes, name)
 	t.Logf("%d accounts, %d tokens that ended, the last taken %v after its end", len(c.accounts), len(ended), c.overdue.Round(time.Millisecond))
 }
 
-// wrapped goes on where there is no error.
-func wrapped(err error, then func() error) error {
+// inTurn goes on where there is no error.
+func inTurn(err error, then func() error) error {
 	if err != nil {
 		return err
 	}

@@ -168,15 +168,12 @@ func (d *database) openMySQL(dsn string, log *slog.Logger) error {
 		// The driver would write plain text to standard error.
 		node.Logger = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 		node.Timeout = cmp.Or(node.Timeout, connectWithin)
-		node.Params = maps.Clone(node.Params)
-		for name, value := range mysqlSession {
-			if _, given := node.Params[name]; !given {
-				if node.Params == nil {
-					node.Params = map[string]string{}
-				}
-				node.Params[name] = value
-			}
+		settings := maps.Clone(mysqlSession)
+		if _, given := node.Params["idle_write_transaction_timeout"]; given {
+			settings["innodb_lock_wait_timeout"] = "10"
 		}
+		maps.Copy(settings, node.Params) // what is given goes first
+		node.Params = settings
 	}
 	connector, err := mysql.NewNodes(nodes...)
 	if err != nil {

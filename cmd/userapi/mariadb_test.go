@@ -211,5 +211,12 @@ func TestMariaDBSessionsEnd(t *testing.T) {
 	if strings.Contains(version, "MariaDB") {
 		require.NoError(t, d.pool.QueryRow("SELECT @@idle_write_transaction_timeout").Scan(&held))
 		assert.Equal(t, 5, held)
+		for range 10 { // the driver sets them in any order
+			own, err := Database{DB: newDatabase(t, m) + "?idle_write_transaction_timeout=30"}.open(t.Context(), slog.New(slog.DiscardHandler), false)
+			require.NoError(t, err)
+			t.Cleanup(func() { own.pool.Close() })
+			require.NoError(t, own.pool.QueryRow("SELECT @@idle_write_transaction_timeout, @@innodb_lock_wait_timeout").Scan(&held, &waits))
+			assert.Equal(t, []int{30, 10}, []int{held, waits}, "what is given goes first")
+		}
 	}
 }

@@ -9,7 +9,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"testing"
 	"time"
+
+	"github.com/go-sql-driver/mysql"
 )
 
 // Cluster is a Galera cluster of private servers on the loopback addresses.
@@ -134,6 +137,24 @@ func (m *MariaDB) home() error {
 		return err
 	}
 	return os.Chown(m.dir, uid, -1)
+}
+
+// Database makes an empty database that lives as long as the test, on all nodes, and returns how to reach it at each.
+func (c *Cluster) Database(t testing.TB) (at []*mysql.Config) {
+	t.Helper()
+	first := c.Nodes[0].Database(t)
+	for _, n := range c.Nodes {
+		config := first.Clone()
+		config.Addr = n.Config("").Addr
+		db := Open(t, config)
+		for end := time.Now().Add(10 * time.Second); db.Ping() != nil; time.Sleep(20 * time.Millisecond) { // it may be a moment behind
+			if time.Now().After(end) {
+				t.Fatalf("the database is not on node %s", config.Addr)
+			}
+		}
+		at = append(at, config)
+	}
+	return at
 }
 
 // Synced waits until node i is one of n that serve, 30 seconds at most.

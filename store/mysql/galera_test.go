@@ -4,9 +4,9 @@ import (
 	"database/sql"
 	"io/fs"
 	"os"
+	"slices"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	driver "github.com/go-sql-driver/mysql"
 	"github.com/stretchr/testify/require"
@@ -36,14 +36,9 @@ func TestClusterStore(t *testing.T) {
 	c := startCluster(t)
 	var turn atomic.Int64
 	storetest.Test(t, func(t *testing.T) (userapi.Store, userapi.Store) {
-		config := c.Nodes[0].Database(t)
-		list := make([]*driver.Config, 3)
-		for i := range list {
-			list[i] = config.Clone()
-			list[i].Addr = c.Nodes[(i+int(turn.Load()))%3].Config("").Addr
-			require.Eventually(t, func() bool { return drivertest.Open(t, list[i]).PingContext(t.Context()) == nil }, 10*time.Second, 20*time.Millisecond) // it may be a moment behind
-		}
-		turn.Add(1)
+		list := c.Database(t)
+		first := int(turn.Add(1)) % 3
+		list = slices.Concat(list[first:], list[:first])
 		return nodesStore(t, list...), nodesStore(t, list[1], list[2], list[0])
 	})
 }
@@ -51,10 +46,11 @@ func TestClusterStore(t *testing.T) {
 // One node's callers go on while a newer version migrates at another: every node alters its tables then, and what was begun there is aborted.
 func TestClusterTwoVersions(t *testing.T) {
 	c := startCluster(t)
-	at := c.Nodes[0].Database(t)
-	at.Params = map[string]string{"wsrep_sync_wait": "15"}
-	other := at.Clone()
-	other.Addr = c.Nodes[1].Config("").Addr
+	list := c.Database(t)
+	at, other := list[0], list[1]
+	for _, config := range []*driver.Config{at, other} {
+		config.Params = map[string]string{"wsrep_sync_wait": "15"}
+	}
 	e := engine
 	e.Database = func(t *testing.T) *drivertest.Connector { return drivertest.Wrap(t, "mysql", at.FormatDSN()) }
 	e.New = func(db *sql.DB, migrations fs.FS) drivertest.Store {
